@@ -1,0 +1,170 @@
+"""An append-only, content-addressed cache of equal-shaped arrays, shared by processes.
+
+One folder holds shards: a ``.npy`` file that is memory-mapped and a ``.json`` index that names the
+row of each key and its checksum. A shard is written under a temporary name and moved into place,
+index last, so that a killed process leaves nothing half-written and no process needs a lock. Two
+processes that compute the same rows write the same values twice, which does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from osadbench.errors import CacheError
+
+__all__ = ["ArrayCache", "cache_dir", "write_atomically"]
+
+logger = logging.getLogger("osadbench")
+
+
+def cache_dir(given: str | Path | None = None) -> Path:
+    """Return the cache folder: the one given, else ``OSADBENCH_CACHE_DIR``, else the user's."""
+    import platformdirs
+
+    return Path(
+        given or os.environ.get("OSADBENCH_CACHE_DIR") or platformdirs.user_cache_dir("osadbench")
+    )
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that other processes, and a crash, see all of it or nothing.
+
+    Raises:
+        OSError: The folder cannot be written or is full.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class ArrayCache:
+    """Rows of one shape and dtype, by key.
+
+    Args:
+        folder: The cache's folder; made at the first write.
+        shape: Shape of one row.
+        dtype: Dtype of the rows.
+    """
+
+    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+        self.folder = folder
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self._rows: dict[str, tuple[str, int, int]] = {}
+        self._known: set[str] = set()
+        self._maps: dict[str, npt.NDArray[np.generic]] = {}
+
+    def missing(self, keys: Sequence[str]) -> list[str]:
+        """Return the keys that have no row, each once, in order."""
+        if any(key not in self._rows for key in keys):
+            self._refresh()
+        return [key for key in dict.fromkeys(keys) if key not in self._rows]
+
+    def get(self, keys: Sequence[str]) -> dict[str, npt.NDArray[np.generic]]:
+        """Return the rows that are there and whole.
+
+        A row whose bytes don't match their checksum is left out, its shard is deleted, and that is
+        logged once; the caller computes the missing rows again.
+        """
+        found: dict[str, npt.NDArray[np.generic]] = {}
+        if any(key not in self._rows for key in keys):
+            self._refresh()
+        for key in keys:
+            if key in self._rows and key not in found:
+                shard, row, checksum = self._rows[key]
+                values = self._open(shard)
+                if values is None:
+                    continue
+                if zlib.crc32(np.ascontiguousarray(values[row]).data) != checksum:
+                    self._drop(shard)
+                    continue
+                found[key] = values[row]
+        # A shard that proved bad half-way takes its rows with it.
+        return {key: value for key, value in found.items() if key in self._rows}
+
+    def put(self, rows: Mapping[str, npt.NDArray[np.generic]]) -> None:
+        """Add rows as one shard.
+
+        Raises:
+            CacheError: The folder cannot be written, or is full.
+        """
+        if not rows:
+            return
+        stack = np.stack([np.asarray(row, dtype=self.dtype) for row in rows.values()])
+        if stack.shape[1:] != self.shape:
+            raise ValueError(f"expected rows of shape {self.shape}, got {stack.shape[1:]}")
+        name = uuid.uuid4().hex
+        temporary = self.folder / f".{name}.tmp"
+        index = {
+            key: zlib.crc32(np.ascontiguousarray(row).data)
+            for key, row in zip(rows, stack, strict=True)
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                np.save(file, stack)
+            temporary.replace(self.folder / f"{name}.npy")
+            write_atomically(self.folder / f"{name}.json", json.dumps(index).encode())
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            (self.folder / f"{name}.npy").unlink(missing_ok=True)
+            raise CacheError(
+                f"cannot write the cache in {self.folder} ({error.strerror}): free some space or "
+                "name another folder by OSADBENCH_CACHE_DIR"
+            ) from error
+
+    def _refresh(self) -> None:
+        for path in sorted(self.folder.glob("*.json")):
+            if path.stem in self._known:
+                continue
+            try:
+                index = json.loads(path.read_bytes())
+                rows = {key: (path.stem, row, int(index[key])) for row, key in enumerate(index)}
+            except (ValueError, TypeError, AttributeError):
+                self._drop(path.stem)
+                continue
+            except FileNotFoundError:
+                continue
+            self._known.add(path.stem)
+            self._rows.update(rows)
+
+    def _open(self, shard: str) -> npt.NDArray[np.generic] | None:
+        if shard not in self._maps:
+            rows = sum(1 for name, _, _ in self._rows.values() if name == shard)
+            try:
+                values = np.load(self.folder / f"{shard}.npy", mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                values = None
+            if (
+                values is None
+                or values.shape[1:] != self.shape
+                or values.dtype != self.dtype
+                or len(values) < rows
+            ):
+                self._drop(shard)
+                return None
+            self._maps[shard] = values
+        return self._maps[shard]
+
+    def _drop(self, shard: str) -> None:
+        logger.warning("cache file %s was damaged and will be rebuilt", self.folder / shard)
+        self._rows = {key: row for key, row in self._rows.items() if row[0] != shard}
+        self._maps.pop(shard, None)
+        for suffix in (".json", ".npy"):
+            (self.folder / f"{shard}{suffix}").unlink(missing_ok=True)

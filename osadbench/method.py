@@ -1,0 +1,199 @@
+"""The contract of a method.
+
+Rules that hold for every method, and that ``osadbench check`` tests:
+
+* ``fit`` sees training images and their labels; ``score`` sees images only.
+* Larger scores mean more anomalous. Scores come in the order of the images, as float64 ``(n,)``,
+  finite. A score depends on its own image and on the fitted model, not on the other images.
+* The same seed gives the same scores, bit for bit on a CPU, in any process.
+* Inputs and the global random states of Python, NumPy and torch are left as they were.
+* ``fit`` starts anew each time; ``score`` before ``fit`` raises ``NotFittedError``.
+* The constructor takes keyword-only arguments and does no work.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from osadbench import settings
+from osadbench.errors import ContractError, NotFittedError
+from osadbench.params import Params as BaseParams
+from osadbench.params import resolve_params
+from osadbench.types import FloatArray, ImageSequence, Split, UInt8Array
+
+__all__ = ["Method", "check_images", "check_training_data", "clone"]
+
+
+class Method(ABC):
+    """Base of all methods. Subclass it, write ``fit`` and ``score``, and register the class.
+
+    Class attributes:
+        name: Set by ``@register_method``.
+        Params: The method's parameters, a subclass of :class:`osadbench.params.Params`.
+        presets: Parameter values by preset, where they differ from the defaults of ``Params``.
+        supervised: Whether labelled anomalies change the scores.
+
+    Args:
+        seed: Seed of everything random in the method; any integer of 0 or more.
+        engine: Engine settings, or the name of a preset.
+        **params: Fields of ``Params``.
+    """
+
+    name: ClassVar[str] = ""
+    Params: ClassVar[type[BaseParams]] = BaseParams
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    supervised: ClassVar[bool] = True
+
+    def __init__(
+        self, *, seed: int = 0, engine: settings.Engine | str = "frozen", **params: Any
+    ) -> None:
+        self.seed = seed
+        self.engine = settings.engine(engine) if isinstance(engine, str) else engine
+        self._given = params
+        # A bad parameter is reported here, by name, rather than in the middle of `fit`.
+        self.params = self.resolve_params(self.engine.preset, params)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__init__ is Method.__init__:
+            cls.__signature__ = _signature(cls.Params)  # type: ignore[attr-defined]
+
+    @classmethod
+    def resolve_params(cls, preset: str, given: Mapping[str, Any]) -> BaseParams:
+        """Return the parameters with defaults, preset and given values in this order of strength.
+
+        Raises:
+            ParameterError: Unknown names or wrong values, all reported together.
+        """
+        layer = cls.presets.get(preset, {})
+        return resolve_params(cls.Params, cls.name or cls.__name__, layer, given)
+
+    @abstractmethod
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        """Train on images.
+
+        Args:
+            X: n RGB images: an array ``(n, H, W, 3)`` or a sequence of ``(H, W, 3)``, uint8,
+                0 to 255. Sizes may differ within a sequence.
+            y: n labels: 0 normal, 1 labelled anomaly.
+
+        Returns:
+            The method itself.
+
+        Raises:
+            ContractError: ``X`` or ``y`` is not of this form, or ``y`` has no normals.
+        """
+
+    @abstractmethod
+    def score(self, X: ImageSequence) -> FloatArray:
+        """Return one anomaly score per image, float64 ``(n,)``, larger = more anomalous.
+
+        Args:
+            X: Images as for :meth:`fit`.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ContractError: ``X`` is not of this form.
+        """
+
+    def precompute(self, X: ImageSequence, y: npt.ArrayLike | None = None) -> None:  # noqa: B027
+        """Fill shared caches with what :meth:`fit` (with ``y``) or :meth:`score` will need.
+
+        The runner calls it on an instance that it then throws away, before the cells run in
+        parallel; nothing may be learnt here. The default does nothing.
+        """
+
+    @classmethod
+    def skip(cls, split: Split) -> str | None:
+        """Return why the method has no honest form on a split, or None where it has one."""
+        return None
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Return the constructor's arguments as given, for cloning; as scikit-learn does."""
+        return {"seed": self.seed, "engine": self.engine, **self._given}
+
+    def _require_fitted(self, attribute: str) -> None:
+        if not hasattr(self, attribute):
+            name = type(self).__name__
+            raise NotFittedError(f"{name}.score was called before fit: call fit(X, y) first")
+
+    def __repr__(self) -> str:
+        given = {"seed": self.seed, "engine": self.engine.preset, **self._given}
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+
+M = TypeVar("M", bound=Method)
+
+
+def clone(method: M) -> M:
+    """Return an unfitted method with the same constructor arguments."""
+    return type(method)(**method.get_params())
+
+
+def _signature(params: type[BaseParams]) -> inspect.Signature:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    arguments = [
+        inspect.Parameter("seed", keyword, default=0, annotation=int),
+        inspect.Parameter("engine", keyword, default="frozen"),
+    ]
+    arguments += [
+        inspect.Parameter(name, keyword, default=field.default, annotation=field.annotation)
+        for name, field in params.model_fields.items()
+    ]
+    return inspect.Signature(arguments)
+
+
+def check_images(X: ImageSequence) -> int:
+    """Check that ``X`` is a sequence of RGB uint8 images and return its length.
+
+    Every array is checked; of a lazily decoded set, which decodes to this form, only the length.
+
+    Raises:
+        ContractError: It is not; the message names the first offending image.
+    """
+    wanted = "expected images as uint8 arrays (H, W, 3) or one array (n, H, W, 3)"
+    if isinstance(X, np.ndarray):
+        if X.ndim != 4 or X.shape[-1] != 3 or X.dtype != np.uint8:
+            raise ContractError(f"{wanted}, got {X.dtype} {X.shape}")
+        return _not_empty(len(X), wanted)
+    if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):
+        raise ContractError(f"{wanted}, got {type(X).__name__}")
+    if not hasattr(X, "identities"):
+        for index in range(len(X)):
+            _check_image(np.asarray(X[index]), index, wanted)
+    return _not_empty(len(X), wanted)
+
+
+def _not_empty(length: int, wanted: str) -> int:
+    if not length:
+        raise ContractError(f"{wanted}, got none")
+    return length
+
+
+def _check_image(image: UInt8Array, index: int, wanted: str) -> None:
+    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
+        raise ContractError(f"{wanted}, got {image.dtype} {image.shape} at index {index}")
+
+
+def check_training_data(X: ImageSequence, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    """Check what ``fit`` was given and return the labels as int64 ``(n,)``.
+
+    Raises:
+        ContractError: Images or labels are not of the contract's form, their numbers differ, or no
+            label is 0.
+    """
+    n = check_images(X)
+    labels = np.asarray(y)
+    if labels.shape != (n,):
+        raise ContractError(f"expected {n} labels, one for each image, got shape {labels.shape}")
+    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
+        raise ContractError("expected labels of 0 (normal) and 1 (labelled anomaly) only")
+    if not (labels == 0).any():
+        raise ContractError("expected at least one normal image (label 0) to train on, got none")
+    return labels.astype(np.int64)

@@ -1,0 +1,102 @@
+"""Presets, and the settings of the engine that they name. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import pydantic
+
+from osadbench.errors import UsageError, did_you_mean
+from osadbench.params import Params, resolve_params
+
+__all__ = ["PRESETS", "Engine", "engine"]
+
+FROZEN_BACKBONE = "tf_efficientnet_lite0"
+
+
+class Engine(Params):
+    """How a method turns images into feature maps, and where it computes.
+
+    The fields up to ``precision`` change a method's scores and belong to a result's identity; the
+    others only say where the work is done.
+
+    Attributes:
+        preset: Name of the preset that the settings started from.
+        backbone: Name of a timm model with feature maps; its last stage is used.
+        weights: ``"auto"`` (the ``demo`` extra's file where it fits, else timm's download),
+            ``"random"`` (drawn from a fixed seed), or the path of a safetensors or ``.pth`` file.
+        image_sizes: Side lengths in pixels of the pyramid's scales, largest first.
+        pyramid: How smaller scales are made: ``"antialias"`` (bilinear with antialiasing) or
+            ``"nearest"`` (nearest neighbour on the normalised tensor, as the public code of DevNet
+            and DRA does).
+        train_backbone: Whether the backbone is trained with the heads.
+        precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 where
+            the processor has instructions for it.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+        offline: Never try the network.
+        cache_dir: Folder of the feature cache; None keeps features in memory only.
+    """
+
+    preset: str = "frozen"
+    backbone: str = FROZEN_BACKBONE
+    weights: str = "auto"
+    image_sizes: tuple[int, ...] = (320, 224)
+    pyramid: Literal["antialias", "nearest"] = "antialias"
+    train_backbone: bool = False
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    device: str = "auto"
+    offline: bool = False
+    cache_dir: str | None = None
+
+    @pydantic.field_validator("image_sizes")
+    @classmethod
+    def _sizes(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 32 or list(value) != sorted(value, reverse=True):
+            raise ValueError("image sizes must be 32 pixels or more, largest first")
+        return value
+
+    def identity(self) -> dict[str, Any]:
+        """Return the settings that change scores, without the weights (their hash stands apart)."""
+        names = ("preset", "backbone", "image_sizes", "pyramid", "train_backbone", "precision")
+        return {name: getattr(self, name) for name in names}
+
+
+_PAPER = {
+    # The original torchvision weights: timm's default tag of resnet18 is another training recipe.
+    "backbone": "resnet18.tv_in1k",
+    "image_sizes": (448, 224),
+    "pyramid": "nearest",
+    "train_backbone": True,
+}
+
+#: Engine settings by preset. Methods add their own parameters per preset.
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    "frozen": {},
+    "paper": _PAPER,
+    "paper-text": _PAPER,
+    "smoke": {
+        "backbone": "test_efficientnet",
+        "weights": "random",
+        "image_sizes": (64, 32),
+        "precision": "fp32",
+    },
+}
+
+
+def engine(preset: str = "frozen", **overrides: Any) -> Engine:
+    """Return a preset's engine settings.
+
+    Args:
+        preset: ``"frozen"`` (fixed backbone, cached features), ``"paper"`` (ResNet-18 trained end
+            to end with the public code's optimiser), ``"paper-text"`` (the same with the papers'
+            printed optimiser values) or ``"smoke"`` (seconds; for tests, not for numbers).
+        **overrides: Fields of :class:`Engine`.
+
+    Raises:
+        UsageError: The preset is unknown.
+        ParameterError: A field is unknown or has a wrong value.
+    """
+    if preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}: {did_you_mean(preset, PRESETS)}")
+    return resolve_params(Engine, "engine", {**PRESETS[preset], "preset": preset}, overrides)

@@ -1,0 +1,239 @@
+"""The records that flow through the house, all frozen: manifest -> split -> result."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from osadbench.params import digest
+
+__all__ = [
+    "NORMAL_CLASS",
+    "FloatArray",
+    "ImageRecord",
+    "ImageSequence",
+    "LazyImages",
+    "Manifest",
+    "Record",
+    "Split",
+    "UInt8Array",
+]
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float64]
+
+#: Class name of normal images in every manifest, as in the MVTec AD layout.
+NORMAL_CLASS = "good"
+
+
+@dataclass(frozen=True, order=True)
+class ImageRecord:
+    """One image of a dataset.
+
+    Attributes:
+        path: POSIX path below the dataset's root; the image's identity.
+        label: 0 normal, 1 anomaly.
+        class_name: ``"good"`` or the anomaly class.
+        split: ``"train"`` or ``"test"``. Anomalies stand in ``"test"``; protocols move some.
+        sha256: Hex digest of the file's bytes.
+        mask: POSIX path of the pixel mask, or None.
+        group: Source that several images share (a strip, a module), or None.
+    """
+
+    path: str
+    label: int
+    class_name: str
+    split: str
+    sha256: str
+    mask: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The images of one dataset, or of one category of it, sorted by path.
+
+    Attributes:
+        dataset: Name of the dataset, such as ``"elpv"``.
+        category: Name of the category, or ``""`` where the dataset has none.
+        records: The images, sorted by path.
+        known_classes: Anomaly classes that the hard protocol may take as the known class.
+    """
+
+    dataset: str
+    category: str
+    records: tuple[ImageRecord, ...]
+    known_classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if list(self.records) != sorted(self.records, key=lambda record: record.path):
+            raise ValueError("a manifest's records must be sorted by path")
+
+    @property
+    def name(self) -> str:
+        """``dataset`` or ``dataset/category``."""
+        return f"{self.dataset}/{self.category}" if self.category else self.dataset
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over everything that a split or a score depends on."""
+        return digest(
+            [[r.path, r.label, r.class_name, r.split, r.sha256] for r in self.records]
+        )
+
+    @cached_property
+    def by_path(self) -> dict[str, ImageRecord]:
+        """The records by their paths."""
+        return {record.path: record for record in self.records}
+
+    @property
+    def anomaly_classes(self) -> tuple[str, ...]:
+        """Names of the anomaly classes, sorted."""
+        return tuple(sorted({r.class_name for r in self.records if r.label}))
+
+    def select(
+        self, *, split: str | None = None, label: int | None = None, class_name: str | None = None
+    ) -> tuple[ImageRecord, ...]:
+        """Return the records that match every criterion given, in manifest order."""
+        return tuple(
+            r
+            for r in self.records
+            if (split is None or r.split == split)
+            and (label is None or r.label == label)
+            and (class_name is None or r.class_name == class_name)
+        )
+
+
+@dataclass(frozen=True)
+class Split:
+    """What one experiment trains and tests on; holds paths only, no images.
+
+    Attributes:
+        protocol: Name of the protocol.
+        dataset: Name of the dataset.
+        category: Category, or ``""``.
+        known_class: The class the labelled anomalies come from; ``""`` where all classes serve.
+        shots: Labelled anomalies asked for. Fewer stand in ``train_anomalies`` where the known
+            class is smaller than that.
+        seed: The repetition's seed as the user gave it.
+        manifest_digest: Digest of the manifest the paths belong to.
+        train_normals: Paths of the normal training images, sorted.
+        train_anomalies: Paths of the labelled anomalies, in the order they were drawn; a split with
+            fewer shots holds a prefix of one with more.
+        test: Paths of the test images, sorted.
+    """
+
+    protocol: str
+    dataset: str
+    category: str
+    known_class: str
+    shots: int
+    seed: int
+    manifest_digest: str
+    train_normals: tuple[str, ...]
+    train_anomalies: tuple[str, ...]
+    test: tuple[str, ...]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over all attributes."""
+        return digest(self.to_dict())
+
+    @property
+    def row(self) -> str:
+        """Name of the split's row in a table: category, known class, or the dataset itself."""
+        return "/".join(part for part in (self.category, self.known_class) if part) or self.dataset
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the attributes as plain JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Split:
+        """Rebuild a split from :meth:`to_dict`; raises ``TypeError`` on missing or unknown keys."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one cell: one method on one split.
+
+    Attributes:
+        key: Identity of the cell, from everything that can change its scores.
+        status: ``"done"``, ``"failed"`` or ``"skipped"``.
+        method: Name of the method.
+        label: The method's name with the parameters that the user changed, such as
+            ``"dra[lr=0.0001]"``; a table's column.
+        params: The method's parameters with defaults resolved.
+        engine: The engine settings that change scores, ``preset`` among them.
+        weights: SHA-256 of the backbone's weights, or how they were drawn.
+        fit_seed: Seed the method was given.
+        protocol: Name of the protocol with the parameters that the user changed.
+        dataset: Name of the dataset.
+        category: Category, or ``""``.
+        known_class: Known class, or ``""``.
+        shots: Labelled anomalies asked for.
+        seed: Repetition.
+        row: Name of the split's row in a table.
+        split: Digests, counts and the paths of the labelled anomalies.
+        metrics: Metric values by name; empty unless done.
+        reason: Why the cell failed or was skipped, one line; None if done.
+        traceback: The failure's traceback, or None.
+        provenance: Commit, versions, device, seconds, memory: what should not change scores.
+        scores_sha256: Digest of the file of per-image scores, or None.
+        schema: Version of this layout.
+    """
+
+    key: str
+    status: str
+    method: str
+    label: str
+    params: dict[str, Any]
+    engine: dict[str, Any]
+    weights: str
+    fit_seed: int
+    protocol: str
+    dataset: str
+    category: str
+    known_class: str
+    shots: int
+    seed: int
+    row: str
+    split: dict[str, Any]
+    metrics: dict[str, float] = field(default_factory=dict)
+    reason: str | None = None
+    traceback: str | None = None
+    provenance: dict[str, Any] = field(default_factory=dict)
+    scores_sha256: str | None = None
+    schema: int = 1
+
+
+#: What a method is given as ``X``: an array (n, H, W, 3) or any sequence of (H, W, 3), all uint8.
+ImageSequence = Sequence[UInt8Array] | UInt8Array
+
+
+@runtime_checkable
+class LazyImages(Protocol):
+    """A sequence of images that knows their identities and keeps them resized on disk.
+
+    The harness gives its images to methods in this form. A method may ignore that and read them
+    like any other sequence.
+    """
+
+    @property
+    def identities(self) -> Sequence[str]:
+        """One stable content digest per image."""
+        ...
+
+    def resized(self, size: int, indices: Sequence[int]) -> UInt8Array:
+        """Return the images at ``indices`` as uint8 ``(n, size, size, 3)``."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> UInt8Array: ...
