@@ -58,11 +58,11 @@ class ArrayCache:
 
     Args:
         folder: The cache's folder; made at the first write.
-        shape: Shape of one row.
+        shape: Shape of one row, or None to take what the shards hold.
         dtype: Dtype of the rows.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, ...] | None, dtype: npt.DTypeLike) -> None:
         self.folder = folder
         self.shape = shape
         self.dtype = np.dtype(dtype)
@@ -107,7 +107,7 @@ class ArrayCache:
         if not rows:
             return
         stack = np.stack([np.asarray(row, dtype=self.dtype) for row in rows.values()])
-        if stack.shape[1:] != self.shape:
+        if self.shape not in (None, stack.shape[1:]):
             raise ValueError(f"expected rows of shape {self.shape}, got {stack.shape[1:]}")
         name = uuid.uuid4().hex
         temporary = self.folder / f".{name}.tmp"
@@ -153,7 +153,7 @@ class ArrayCache:
                 values = None
             if (
                 values is None
-                or values.shape[1:] != self.shape
+                or self.shape not in (None, values.shape[1:])
                 or values.dtype != self.dtype
                 or len(values) < rows
             ):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 from PIL import Image, UnidentifiedImageError
 
 from osadbench.errors import DataError
@@ -15,7 +16,7 @@ from osadbench.types import UInt8Array
 __all__ = ["DECODER", "EXTENSIONS", "array_digest", "decode", "file_digest", "resize", "to_rgb8"]
 
 #: Named in every record: another decoder or version may give other pixels.
-DECODER = f"Pillow {Image.__version__}"
+DECODER = f"Pillow {PIL.__version__}"
 
 #: File name endings that count as images, lower case.
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"})

@@ -38,6 +38,7 @@ class Method(ABC):
         Params: The method's parameters, a subclass of :class:`osadbench.params.Params`.
         presets: Parameter values by preset, where they differ from the defaults of ``Params``.
         supervised: Whether labelled anomalies change the scores.
+        uses_backbone: Whether the engine's backbone and its weights change the scores.
 
     Args:
         seed: Seed of everything random in the method; any integer of 0 or more.
@@ -49,6 +50,7 @@ class Method(ABC):
     Params: ClassVar[type[BaseParams]] = BaseParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     supervised: ClassVar[bool] = True
+    uses_backbone: ClassVar[bool] = False
 
     def __init__(
         self, *, seed: int = 0, engine: settings.Engine | str = "frozen", **params: Any

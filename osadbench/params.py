@@ -49,9 +49,7 @@ def canonical_json(value: Any) -> str:
             return item.model_dump(mode="json")
         raise TypeError(f"{type(item).__name__} has no canonical JSON")
 
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=plain
-    )
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=plain)
 
 
 def digest(value: Any) -> str:
@@ -99,9 +97,7 @@ def parse_setting(text: str) -> tuple[str, str, str]:
     return match[1], match[2], match[3]
 
 
-def resolve_params(
-    cls: type[P], owner: str, *layers: Mapping[str, Any], strict: bool = True
-) -> P:
+def resolve_params(cls: type[P], owner: str, *layers: Mapping[str, Any], strict: bool = True) -> P:
     """Build a parameter object from layers of settings, later ones winning.
 
     Args:

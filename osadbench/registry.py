@@ -188,7 +188,8 @@ def _registered_names(path: Path, decorator: str) -> list[tuple[str, str]]:
         for call in node.decorator_list:
             if (
                 isinstance(call, ast.Call)
-                and (getattr(call.func, "id", None) or getattr(call.func, "attr", None)) == decorator
+                and (getattr(call.func, "id", None) or getattr(call.func, "attr", None))
+                == decorator
                 and call.args
                 and isinstance(call.args[0], ast.Constant)
             ):

@@ -31,6 +31,10 @@ class Engine(Params):
             ``"nearest"`` (nearest neighbour on the normalised tensor, as the public code of DevNet
             and DRA does).
         train_backbone: Whether the backbone is trained with the heads.
+        normal_views: Cached rotated views per normal training image, beside the plain one. Used,
+            like the next two, only where the backbone is frozen.
+        seen_views: Cached rotated views per labelled anomaly, beside the plain one.
+        pseudo_views: Cached pseudo anomalies in all, spread over the normal training images.
         precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 where
             the processor has instructions for it.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
@@ -44,6 +48,9 @@ class Engine(Params):
     image_sizes: tuple[int, ...] = (320, 224)
     pyramid: Literal["antialias", "nearest"] = "antialias"
     train_backbone: bool = False
+    normal_views: int = pydantic.Field(default=0, ge=0)
+    seen_views: int = pydantic.Field(default=24, ge=0)
+    pseudo_views: int = pydantic.Field(default=512, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     device: str = "auto"
     offline: bool = False
@@ -58,8 +65,8 @@ class Engine(Params):
 
     def identity(self) -> dict[str, Any]:
         """Return the settings that change scores, without the weights (their hash stands apart)."""
-        names = ("preset", "backbone", "image_sizes", "pyramid", "train_backbone", "precision")
-        return {name: getattr(self, name) for name in names}
+        elsewhere = {"weights", "device", "offline", "cache_dir"}
+        return self.model_dump(mode="json", exclude=elsewhere)
 
 
 _PAPER = {
@@ -79,6 +86,8 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "backbone": "test_efficientnet",
         "weights": "random",
         "image_sizes": (64, 32),
+        "seen_views": 4,
+        "pseudo_views": 16,
         "precision": "fp32",
     },
 }

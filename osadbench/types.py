@@ -82,9 +82,7 @@ class Manifest:
     @cached_property
     def digest(self) -> str:
         """SHA-256 over everything that a split or a score depends on."""
-        return digest(
-            [[r.path, r.label, r.class_name, r.split, r.sha256] for r in self.records]
-        )
+        return digest([[r.path, r.label, r.class_name, r.split, r.sha256] for r in self.records])
 
     @cached_property
     def by_path(self) -> dict[str, ImageRecord]:
@@ -156,7 +154,10 @@ class Split:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Split:
         """Rebuild a split from :meth:`to_dict`; raises ``TypeError`` on missing or unknown keys."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
+        }
+        return cls(**plain)
 
 
 @dataclass(frozen=True)

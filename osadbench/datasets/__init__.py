@@ -1,0 +1,63 @@
+"""The datasets: one file each, and the loader of any folder in the layout of MVTec AD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from osadbench.datasets.base import Dataset
+from osadbench.datasets.elpv import Elpv
+from osadbench.datasets.folder import Folder
+from osadbench.datasets.images import ImageSet
+from osadbench.datasets.synthetic import Synthetic
+from osadbench.errors import UsageError, did_you_mean
+
+__all__ = ["Dataset", "ImageSet", "dataset_class", "dataset_names", "open_dataset"]
+
+_DATASETS: dict[str, type[Dataset]] = {cls.name: cls for cls in (Elpv, Folder, Synthetic)}
+
+
+def dataset_names() -> list[str]:
+    """Return the names of the datasets, sorted."""
+    return sorted(_DATASETS)
+
+
+def dataset_class(name: str) -> type[Dataset]:
+    """Return a dataset's class, which carries its licence, citation and source.
+
+    Raises:
+        UsageError: There is no such dataset; the nearest names are offered.
+    """
+    if name not in _DATASETS:
+        raise UsageError(f"no dataset {name!r}: {did_you_mean(name, _DATASETS)}")
+    return _DATASETS[name]
+
+
+def open_dataset(
+    name: str, root: str | Path | None = None, *, cache: str | Path | None = None, **options: Any
+) -> tuple[Dataset, str | None]:
+    """Return a dataset, and the category that its name asks for.
+
+    Args:
+        name: ``"elpv"``, or with a category ``"folder/carpet"``.
+        root: The dataset's folder; None looks where the dataset's class says.
+        cache: Folder that keeps manifests and resized images; None keeps nothing.
+        **options: ``on_duplicate``, ``strict_counts``, and the dataset's own parameters.
+
+    Returns:
+        The dataset, and the category's name, or None for all of them.
+
+    Raises:
+        UsageError: There is no such dataset, category or option.
+        DataError: A category was named but the dataset is not there.
+    """
+    dataset_name, slash, category = name.partition("/")
+    dataset = dataset_class(dataset_name)(
+        None if root is None else Path(root),
+        cache=None if cache is None else Path(cache),
+        **options,
+    )
+    if not slash:
+        return dataset, None
+    dataset.check_category(category)
+    return dataset, category

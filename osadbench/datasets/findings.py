@@ -1,0 +1,44 @@
+"""What a loader finds wrong, gathered so that one error can list all of it."""
+
+from __future__ import annotations
+
+from osadbench.errors import DataError
+
+__all__ = ["Findings"]
+
+#: Problems that one error lists; the rest are counted.
+SHOWN = 20
+
+
+class Findings:
+    """Problems, which stop a dataset from being used, and warnings, which do not."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self.warnings: list[str] = []
+
+    def problem(self, text: str) -> None:
+        """Add a problem: the path, the rule it breaks, and the remedy, in one line."""
+        self.problems.append(text)
+
+    def warning(self, text: str) -> None:
+        """Add a warning, in one line."""
+        self.warnings.append(text)
+
+    def raise_problems(self, where: object) -> None:
+        """Raise all problems as one error; do nothing where there are none.
+
+        Args:
+            where: The folder that the problems' paths are relative to.
+
+        Raises:
+            DataError: There is a problem. Up to 20 are listed, one per line.
+        """
+        if not self.problems:
+            return
+        if len(self.problems) == 1:
+            raise DataError(f"{where}: {self.problems[0]}")
+        lines = [f"{len(self.problems)} problems in {where}:", *self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"and {len(self.problems) - SHOWN} more")
+        raise DataError("\n  ".join(lines))

@@ -1,0 +1,121 @@
+"""Listing folders: the same files in the same order on every file system, and nothing else.
+
+Folders are read to a fixed depth, so that a link that leads back up is never followed round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from osadbench.errors import DataError
+from osadbench.images import EXTENSIONS
+from osadbench.params import digest
+
+__all__ = ["CategoryListing", "fingerprint", "is_category", "list_category", "list_folder"]
+
+#: Left behind by operating systems and archives, or text that goes with a dataset.
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+IGNORED_SUFFIXES = frozenset({".txt", ".csv"})
+#: The folders of the MVTec AD layout.
+PARTS = ("train", "test", "ground_truth")
+
+
+def list_folder(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of a folder's subfolders and of its files, each sorted.
+
+    Dotfiles, ``Thumbs.db``, ``__MACOSX``, ``.txt`` and ``.csv`` files are left out. A folder that
+    isn't there has none. A link that leads nowhere counts as a file.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    if not folder.is_dir():
+        return [], []
+    try:
+        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot list {folder} ({error.strerror}): check its permissions") from None
+    kept = [entry for entry in entries if not _is_ignored(entry)]
+    folders = [entry.name for entry in kept if entry.is_dir()]
+    return folders, [entry.name for entry in kept if not entry.is_dir()]
+
+
+def _is_ignored(entry: Path) -> bool:
+    name = entry.name.lower()
+    return name.startswith(".") or name in IGNORED_NAMES or entry.suffix.lower() in IGNORED_SUFFIXES
+
+
+def is_category(folder: Path) -> bool:
+    """Tell whether a folder has the parts of one category of the MVTec AD layout."""
+    return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+@dataclass(frozen=True)
+class CategoryListing:
+    """What stands in one category's folder.
+
+    Attributes:
+        folder: The category's folder.
+        images: Image files by class folder, such as ``"test/hole"``, as POSIX paths below
+            ``folder``, sorted. An empty class folder is there with no files.
+        others: Files and folders that belong to no part of the layout.
+    """
+
+    folder: Path
+    images: dict[str, tuple[str, ...]]
+    others: tuple[str, ...]
+
+    def classes(self, part: str) -> list[str]:
+        """Return the names of the class folders of ``train``, ``test`` or ``ground_truth``."""
+        return [name.partition("/")[2] for name in self.images if name.startswith(f"{part}/")]
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest that changes when a file is added, removed or rewritten."""
+        files = [path for paths in self.images.values() for path in paths]
+        return digest([sorted(self.images), self.others, fingerprint(self.folder, files)])
+
+
+def list_category(folder: Path) -> CategoryListing:
+    """List one category of the MVTec AD layout.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+    subfolders, others = list_folder(folder)
+    others += [name for name in subfolders if name not in PARTS]
+    images: dict[str, tuple[str, ...]] = {}
+    for part in PARTS:
+        class_names, strays = list_folder(folder / part)
+        others += [f"{part}/{name}" for name in strays]
+        for class_name in class_names:
+            below = f"{part}/{class_name}"
+            deeper, files = list_folder(folder / below)
+            images[below] = tuple(f"{below}/{name}" for name in files if _is_image(name))
+            others += [f"{below}/{name}" for name in deeper]
+            others += [f"{below}/{name}" for name in files if not _is_image(name)]
+    return CategoryListing(folder, images, tuple(others))
+
+
+def _is_image(name: str) -> bool:
+    return Path(name).suffix.lower() in EXTENSIONS
+
+
+def fingerprint(folder: Path, paths: Iterable[str]) -> str:
+    """Return a digest of files' paths, sizes and modification times, without reading them.
+
+    Args:
+        folder: Where the paths start.
+        paths: POSIX paths below it.
+    """
+    return digest([[path, *_size_and_time(folder / path)] for path in paths])
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

@@ -1,0 +1,149 @@
+"""What every loader does with the images it has found: decode, hash, compare, count."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from osadbench.datasets.findings import Findings
+from osadbench.errors import DataError
+from osadbench.images import decode, file_digest
+from osadbench.types import ImageRecord, Manifest
+
+__all__ = ["ImageFacts", "Reading", "check_counts", "read_images", "warn_of_shortcuts"]
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one file holds.
+
+    Attributes:
+        sha256: Hex digest of the file's bytes.
+        size: Width and height in pixels.
+        mode: Pixel format: Pillow's mode, or ``"npy uint8"`` and the like.
+    """
+
+    sha256: str
+    size: tuple[int, int]
+    mode: str
+
+    @property
+    def is_deep(self) -> bool:
+        """Whether the file has more than 8 bits a channel."""
+        return self.mode.startswith(("I", "F")) or (
+            self.mode.startswith("npy") and self.mode != "npy uint8"
+        )
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A manifest and what was found on the way to it.
+
+    Attributes:
+        manifest: The manifest.
+        warnings: One line each.
+        facts: Facts by path; empty where the manifest came from the cache.
+    """
+
+    manifest: Manifest
+    warnings: tuple[str, ...]
+    facts: Mapping[str, ImageFacts] = field(default_factory=dict)
+
+
+def read_images(root: Path, paths: Sequence[str], findings: Findings) -> dict[str, ImageFacts]:
+    """Decode and hash files in parallel; what cannot be read becomes a problem.
+
+    Args:
+        root: Where the paths start.
+        paths: POSIX paths of images.
+        findings: Takes the problems.
+
+    Returns:
+        Facts by path, of the readable files, in the order of the paths.
+    """
+
+    def read(path: str) -> ImageFacts | str:
+        try:
+            return _read_image(root / path)
+        except DataError as error:
+            return str(error)
+
+    # Pillow lets go of the interpreter while it decodes, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = dict(zip(paths, pool.map(read, paths), strict=True))
+    for result in results.values():
+        if isinstance(result, str):
+            findings.problem(result)
+    return {path: result for path, result in results.items() if isinstance(result, ImageFacts)}
+
+
+def _read_image(path: Path) -> ImageFacts:
+    height, width = decode(path).shape[:2]
+    return ImageFacts(file_digest(path), (width, height), _mode(path))
+
+
+def _mode(path: Path) -> str:
+    if path.suffix.lower() == ".npy":
+        return f"npy {np.load(path, mmap_mode='r', allow_pickle=False).dtype}"
+    with Image.open(path) as image:
+        return image.mode
+
+
+def warn_of_shortcuts(
+    records: Iterable[ImageRecord], facts: Mapping[str, ImageFacts], findings: Findings
+) -> None:
+    """Warn of pixel formats and sizes that give the label away, and of formats that are scaled.
+
+    A format is reported if only one label has it; sizes are reported if the labels share none.
+    """
+    sides: tuple[list[ImageFacts], list[ImageFacts]] = ([], [])
+    for record in records:
+        sides[record.label].append(facts[record.path])
+    deep = sorted({fact.mode for side in sides for fact in side if fact.is_deep})
+    if deep:
+        findings.warning(f"images of mode {', '.join(deep)} are scaled to 8 bits a channel")
+    if not all(sides):
+        return
+    normal, anomalous = ({fact.mode for fact in side} for side in sides)
+    for mode in sorted(normal ^ anomalous):
+        label = "normal" if mode in normal else "anomalous"
+        findings.warning(f"mode {mode} occurs in {label} images only: it may give the label away")
+    normal_sizes, anomalous_sizes = ({fact.size for fact in side} for side in sides)
+    few = len(normal_sizes | anomalous_sizes) <= sum(map(len, sides)) / 2
+    if few and not normal_sizes & anomalous_sizes:
+        findings.warning("normal and anomalous images share no size: it may give the label away")
+
+
+def check_counts(
+    records: Iterable[ImageRecord],
+    expected: Mapping[str, int],
+    findings: Findings,
+    *,
+    strict: bool,
+    remedy: str,
+) -> None:
+    """Compare counts with the expected ones; a difference is a warning, or a problem if strict.
+
+    Args:
+        records: The images.
+        expected: Numbers of images by ``split/class``, such as ``"train/good"``.
+        findings: Takes the outcome.
+        strict: Whether a difference is a problem.
+        remedy: What to do about it.
+    """
+    found = Counter(f"{record.split}/{record.class_name}" for record in records)
+    differing = [
+        f"{name} {found[name]} instead of {expected.get(name, 0)}"
+        for name in sorted({*expected, *found})
+        if found[name] != expected.get(name, 0)
+    ]
+    if differing:
+        report = findings.problem if strict else findings.warning
+        report(f"unexpected numbers of images: {', '.join(differing)}; {remedy}")

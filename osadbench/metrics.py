@@ -1,0 +1,124 @@
+"""Image-level metrics, computed from ranks on one whole vector of scores.
+
+Every metric is read off one list of operating points: the numbers of true and false positives at
+each distinct score, from the largest down. Tied scores share a point, so the order in which images
+come cannot matter, and no score is rescaled, so any strictly increasing function of the scores
+gives the same values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from osadbench.errors import ContractError
+from osadbench.types import FloatArray
+
+__all__ = ["METRICS", "Metric", "compute_metrics"]
+
+_Counts = npt.NDArray[np.int64]
+
+
+class Metric(NamedTuple):
+    """How a metric is shown and read.
+
+    Attributes:
+        name: Display name.
+        larger_is_better: Whether a larger value is the better one.
+    """
+
+    name: str
+    larger_is_better: bool
+
+
+#: The metrics by the keys of :func:`compute_metrics`.
+METRICS: Mapping[str, Metric] = {
+    "auroc": Metric("AUROC", True),
+    "ap": Metric("average precision", True),
+    "fpr95": Metric("FPR at 95% recall", False),
+    "oracle_f1": Metric("F1 at the oracle threshold", True),
+}
+
+
+def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
+    """Return all metrics of one vector of scores.
+
+    * ``auroc``: area under the ROC curve; a tie between a normal and an anomaly counts one half.
+    * ``ap``: average precision, the sum of the precisions at the distinct scores, each weighted by
+      the recall gained there, without interpolation; as scikit-learn defines it.
+    * ``fpr95``: false-positive rate at the largest threshold whose recall is 95 % or more, without
+      interpolation (our choice; some authors interpolate between thresholds).
+    * ``oracle_f1``: best F1 over all thresholds. An oracle: the threshold is chosen on the very
+      labels it is judged by.
+
+    Args:
+        labels: ``(n,)``, 0 normal and 1 anomaly.
+        scores: ``(n,)`` finite real numbers, larger = more anomalous; read as float64.
+
+    Returns:
+        Values from 0 to 1 by the keys of :data:`METRICS`.
+
+    Raises:
+        ContractError: Wrong shapes or types, labels other than 0 and 1 or of one class only, scores
+            that are NaN or infinite, or scores that are all the same.
+    """
+    truth = _check_labels(labels)
+    true_positives, false_positives = _operating_points(truth, _check_scores(scores, len(truth)))
+    recall = true_positives / true_positives[-1]
+    precision = true_positives / (true_positives + false_positives)
+    # Whole numbers, so that 19 of 20 anomalies are 95 % without a rounding error.
+    at_95 = int(np.argmax(20 * true_positives >= 19 * true_positives[-1]))
+    f1 = 2 * true_positives / (true_positives + false_positives + true_positives[-1])
+    return {
+        "auroc": _auroc(true_positives, false_positives),
+        "ap": float(np.sum(np.diff(recall, prepend=0.0) * precision)),
+        "fpr95": float(false_positives[at_95] / false_positives[-1]),
+        "oracle_f1": float(f1.max()),
+    }
+
+
+def _operating_points(truth: _Counts, scores: FloatArray) -> tuple[_Counts, _Counts]:
+    order = np.argsort(scores)[::-1]
+    descending = scores[order]
+    last_of_ties = np.append(np.flatnonzero(descending[1:] != descending[:-1]), len(scores) - 1)
+    true_positives = np.cumsum(truth[order])[last_of_ties]
+    return true_positives, last_of_ties + 1 - true_positives
+
+
+def _auroc(true_positives: _Counts, false_positives: _Counts) -> float:
+    # Twice the trapezoids' area in whole numbers of (anomaly, normal) pairs.
+    before = np.concatenate(([0], true_positives[:-1]))
+    area = int(np.sum(np.diff(false_positives, prepend=0) * (true_positives + before)))
+    return area / (2 * int(true_positives[-1]) * int(false_positives[-1]))
+
+
+def _check_labels(labels: npt.ArrayLike) -> _Counts:
+    array: npt.NDArray[Any] = np.asarray(labels)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        raise ContractError(f"expected labels of shape (n,), got {array.dtype} {array.shape}")
+    if not np.isin(array, (0, 1)).all():
+        raise ContractError("expected labels of 0 (normal) and 1 (anomaly) only")
+    if len(np.unique(array)) < 2:
+        found = f"{len(array)} of class {int(array[0])}" if len(array) else "none"
+        raise ContractError(f"expected labels of both classes, normal and anomaly, got {found}")
+    return array.astype(np.int64)
+
+
+def _check_scores(scores: npt.ArrayLike, n: int) -> FloatArray:
+    array: npt.NDArray[Any] = np.asarray(scores)
+    if array.shape != (n,) or array.dtype.kind not in "iuf":
+        got = f"{array.dtype} {array.shape}"
+        raise ContractError(f"expected {n} scores as real numbers ({n},), got {got}")
+    values = array.astype(np.float64)
+    bad = int(np.count_nonzero(~np.isfinite(values)))
+    if bad:
+        raise ContractError(f"expected finite scores, got {bad} of {n} NaN or infinite")
+    if (values == values[0]).all():
+        raise ContractError(
+            f"expected scores that differ between images, got {n} times {values[0]:g}: "
+            "a constant scorer has detected nothing"
+        )
+    return values

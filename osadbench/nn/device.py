@@ -1,0 +1,60 @@
+"""Where and how precisely to compute."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+
+from osadbench.errors import PrecheckError
+from osadbench.settings import Engine
+
+__all__ = ["autocast", "resolve_device", "resolve_precision"]
+
+
+def resolve_device(engine: Engine) -> torch.device:
+    """Return the device to compute on.
+
+    Raises:
+        PrecheckError: The device asked for is unknown or not there.
+    """
+    if engine.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(engine.device)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise PrecheckError(
+            f"device {engine.device!r} cannot be used ({reason}): give --device cpu, or auto"
+        ) from None
+    return device
+
+
+def resolve_precision(engine: Engine, device: torch.device) -> str:
+    """Return ``"fp32"`` or ``"bf16"`` for the backbone's convolutions.
+
+    ``auto`` takes bf16 where the processor has instructions for it; elsewhere it would be slower.
+    """
+    if engine.precision != "auto":
+        return engine.precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type == "cpu":
+        return "bf16" if _cpu_flags() & {"avx512_bf16", "amx_bf16", "bf16"} else "fp32"
+    return "fp32"
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return set()
+    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
+    return set(next(lines, "").split())
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Return the autocast context of a precision that :func:`resolve_precision` gave."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")

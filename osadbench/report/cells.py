@@ -1,0 +1,94 @@
+"""From the records of one cell to its numbers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+
+from osadbench.errors import StoreError
+from osadbench.report.parts import Cell
+from osadbench.types import Record
+
+__all__ = ["cell_of", "footnotes_of", "mean_and_std", "records_by_cell", "values_of"]
+
+
+def records_by_cell(records: Iterable[Record]) -> dict[tuple[str, str], dict[int, Record]]:
+    """Return the records by (row, label), then by seed.
+
+    Raises:
+        StoreError: Two records claim the same place.
+    """
+    cells: dict[tuple[str, str], dict[int, Record]] = {}
+    for record in records:
+        cell = cells.setdefault((record.row, record.label), {})
+        other = cell.setdefault(record.seed, record)
+        if other is not record:
+            raise StoreError(
+                f"expected one result of {record.label} on {record.dataset}, {record.row}, seed "
+                f"{record.seed}, got {other.key} and {record.key}: move one out of the store"
+            )
+    return cells
+
+
+def values_of(by_seed: Mapping[int, Record], metric: str) -> dict[int, float]:
+    """Return the values of the seeds that are done, by seed, sorted."""
+    return {
+        seed: record.metrics[metric]
+        for seed, record in sorted(by_seed.items())
+        if record.status == "done" and metric in record.metrics
+    }
+
+
+def _reason(record: Record, metric: str) -> str | None:
+    """Return the footnote of a record without a value, or None where it has one."""
+    if record.status != "done":
+        return f"{record.status}: {record.reason or 'no reason recorded'}"
+    return None if metric in record.metrics else f"no {metric} was recorded"
+
+
+def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
+    """Return the different reasons for missing values, in the order of rows, labels and seeds."""
+    ordered = sorted(records, key=lambda record: (record.row, record.label, record.seed))
+    reasons = (_reason(record, metric) for record in ordered)
+    return list(dict.fromkeys(reason for reason in reasons if reason))
+
+
+def cell_of(
+    label: str,
+    by_seed: Mapping[int, Record],
+    expected: int,
+    metric: str,
+    footnotes: Sequence[str],
+) -> Cell:
+    """Return the cell of one method and row, without a mark."""
+    values = values_of(by_seed, metric)
+    reasons = {_reason(record, metric) for record in by_seed.values()}
+    status = [record.status for record in by_seed.values()]
+    return Cell(
+        label,
+        *mean_and_std(values),
+        n=len(values),
+        expected=expected,
+        failed=status.count("failed"),
+        skipped=status.count("skipped"),
+        notes=tuple(i for i, footnote in enumerate(footnotes, 1) if footnote in reasons),
+        fit_seconds=_mean(_recorded(by_seed, "fit_seconds")),
+        score_seconds=_mean(_recorded(by_seed, "score_seconds")),
+        peak_memory_bytes=max(_recorded(by_seed, "peak_memory_bytes"), default=None),
+    )
+
+
+def _recorded(by_seed: Mapping[int, Record], key: str) -> list[float]:
+    found = (r.provenance.get(key) for r in by_seed.values() if r.status == "done")
+    return [value for value in found if value is not None]
+
+
+def _mean(values: Iterable[float]) -> float | None:
+    found = list(values)
+    return statistics.fmean(found) if found else None
+
+
+def mean_and_std(values: Mapping[int, float]) -> tuple[float | None, float | None]:
+    """Return the mean and the sample standard deviation, each None where there are too few."""
+    spread = statistics.stdev(values.values()) if len(values) > 1 else None
+    return _mean(values.values()), spread

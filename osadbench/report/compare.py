@@ -1,0 +1,76 @@
+"""Tests between the methods of one setting, paired by row as in the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from osadbench.report.parts import Cell, Comparison, Table
+from osadbench.report.tables import DIGITS
+from osadbench.stats import holm, wilcoxon
+
+__all__ = ["compare"]
+
+
+def compare(
+    tables: Sequence[Table], labels: Sequence[str], reference: str | None, *, allow_partial: bool
+) -> list[Comparison]:
+    """Test every method against the reference over the rows of all tables of a setting.
+
+    Pairs are the means over seeds of the same row; mean rows take no part. Several p-values are also
+    corrected by Holm for the number of tests computed under the setting.
+
+    Args:
+        tables: The tables of one setting.
+        labels: Columns in their order.
+        reference: Label to compare with; None means the first one.
+        allow_partial: Whether to test methods that lack seeds or rows, over the rows that both
+            have.
+    """
+    present = [label for label in labels if any(label in table.columns for table in tables)]
+    base = reference or present[0]
+    found = [_compare(tables, base, label, allow_partial) for label in present if label != base]
+    computed = [test for test in found if test.result is not None]
+    if len(computed) < 2:
+        return found
+    corrected = holm([test.result.p for test in computed if test.result is not None])
+    p_holm = {test.method: p for test, p in zip(computed, corrected, strict=True)}
+    return [replace(test, p_holm=p_holm.get(test.method)) for test in found]
+
+
+def _compare(
+    tables: Sequence[Table], reference: str, method: str, allow_partial: bool
+) -> Comparison:
+    setting = tables[0].setting
+    cells = {label: _cells(tables, label) for label in (reference, method)}
+    rows = sorted({(t.dataset, row.name) for t in tables for row in t.rows if not row.aggregate})
+    gaps = {label: sum(not _complete(cells[label].get(row)) for row in rows) for label in cells}
+    if any(gaps.values()) and not allow_partial:
+        lacking = [f"{label} lacks seeds in {gap}" for label, gap in gaps.items() if gap]
+        reason = f"{' and '.join(lacking)} of {len(rows)} rows"
+        return Comparison(setting, reference, method, None, reason=reason)
+    ours, theirs = ({row: c.mean for row, c in cells[label].items()} for label in cells)
+    pairs = [
+        (a, b)
+        for row in rows
+        if (a := ours.get(row)) is not None and (b := theirs.get(row)) is not None
+    ]
+    if not pairs:
+        return Comparison(setting, reference, method, None, reason="they share no row")
+    result = wilcoxon([a for a, _ in pairs], [b for _, b in pairs], decimals=DIGITS)
+    return Comparison(setting, reference, method, result)
+
+
+def _complete(cell: Cell | None) -> bool:
+    return cell is not None and cell.n == cell.expected
+
+
+def _cells(tables: Sequence[Table], label: str) -> dict[tuple[str, str], Cell]:
+    return {
+        (table.dataset, row.name): cell
+        for table in tables
+        for row in table.rows
+        if not row.aggregate
+        for cell in row.cells
+        if cell.label == label
+    }

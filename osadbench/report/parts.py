@@ -1,0 +1,160 @@
+"""The frozen parts of a report, free of any layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from osadbench._version import __version__
+from osadbench.stats import WilcoxonResult
+
+__all__ = ["SCHEMA_VERSION", "Cell", "Comparison", "Report", "Row", "Setting", "Table"]
+
+#: Version of the layout that the JSON format writes.
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the results of one table, and of one test, have in common.
+
+    Attributes:
+        protocol: Name of the protocol with its changed parameters.
+        shots: Labelled anomalies asked for.
+        preset: Preset of the engine.
+        backbone: Name of the backbone.
+        weights: Digest of the backbone's weights, or how they were drawn.
+        engine: All engine settings that change scores.
+        changes: ``key=value`` of the engine settings that tell this setting from another of the
+            report with the same preset; empty where nothing needs telling apart.
+    """
+
+    protocol: str
+    shots: int
+    preset: str
+    backbone: str
+    weights: str
+    engine: Mapping[str, Any]
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One method's results on one row.
+
+    Attributes:
+        label: The column: the method with its changed parameters.
+        mean: Mean over the seeds that are done, or None without any.
+        std: Sample standard deviation over these seeds (``ddof=1``; the papers don't say which one
+            theirs is), or None with fewer than two.
+        n: Number of seeds done.
+        expected: Number of seeds that the table has.
+        failed: Number of seeds that failed.
+        skipped: Number of seeds that the method skipped.
+        notes: Numbers, from 1, of the table's footnotes on missing results.
+        mark: ``"best"``, ``"second"`` or ``""``, by the means as printed.
+        fit_seconds: Mean time of ``fit``, or None where none is recorded.
+        score_seconds: Mean time of ``score``, or None.
+        peak_memory_bytes: Largest peak of memory, or None.
+    """
+
+    label: str
+    mean: float | None
+    std: float | None
+    n: int
+    expected: int
+    failed: int = 0
+    skipped: int = 0
+    notes: tuple[int, ...] = ()
+    mark: str = ""
+    fit_seconds: float | None = None
+    score_seconds: float | None = None
+    peak_memory_bytes: float | None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """The cells of one row, in the order of the table's columns.
+
+    Attributes:
+        name: Known class, category or dataset; ``"mean"`` for the mean row.
+        cells: One for each column.
+        aggregate: Whether this is the mean row. Its means are the means of the rows' means; its
+            standard deviations are those, over seeds, of the mean over the rows.
+    """
+
+    name: str
+    cells: tuple[Cell, ...]
+    aggregate: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One dataset under one setting.
+
+    Attributes:
+        setting: Protocol, shots and engine.
+        dataset: Name of the dataset, or ``dataset/category`` where the rows are the known classes
+            of one category.
+        metric: Key of the metric.
+        columns: The methods' labels.
+        seeds: All seeds that any method has met here, sorted; each is expected of every cell.
+        rows: Sorted by name, then the mean row where there is more than one.
+        footnotes: Reasons for missing results, numbered from 1.
+        notes: Remarks on the table as a whole: mixed commits, versions, precisions.
+    """
+
+    setting: Setting
+    dataset: str
+    metric: str
+    columns: tuple[str, ...]
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    footnotes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The test of one method against the reference, over all rows under one setting.
+
+    Attributes:
+        setting: Protocol, shots and engine.
+        reference: Label of the method compared with.
+        method: Label of the other one.
+        result: What the test found, or None where it was not computed.
+        p_holm: The p-value after Holm's correction for the tests computed under this setting; None
+            where it is the only one, or was not computed.
+        reason: Why the test was not computed, or None.
+    """
+
+    setting: Setting
+    reference: str
+    method: str
+    result: WilcoxonResult | None
+    p_holm: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that is rendered.
+
+    Attributes:
+        metric: Key of the metric.
+        tables: Sorted by setting, then dataset.
+        tests: Comparisons, in the order of the tables' settings.
+        notes: Remarks on the whole.
+        allow_partial: Whether cells that lack seeds are marked and tested like the others.
+        schema: Version of this layout.
+        version: Version of osadbench.
+    """
+
+    metric: str
+    tables: tuple[Table, ...]
+    tests: tuple[Comparison, ...] = ()
+    notes: tuple[str, ...] = ()
+    allow_partial: bool = False
+    schema: int = SCHEMA_VERSION
+    version: str = __version__

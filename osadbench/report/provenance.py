@@ -1,0 +1,35 @@
+"""Remarks on results that were made in different ways though they share a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osadbench.types import Record
+
+__all__ = ["provenance_notes"]
+
+
+def provenance_notes(records: Sequence[Record]) -> tuple[str, ...]:
+    """Return what differs between the done records' commits, precisions and package versions.
+
+    Args:
+        records: The records of one table.
+    """
+    made = [record.provenance for record in records if record.status == "done"]
+    notes = [
+        _mixed("commits", [str(p.get("commit") or "unknown")[:10] for p in made]),
+        _mixed("precisions", [str(p.get("precision") or "unknown") for p in made]),
+    ]
+    versions = [p.get("versions") or {} for p in made]
+    for package in sorted({name for found in versions for name in found}):
+        found = [str(v.get(package) or "unknown") for v in versions]
+        notes.append(_mixed(f"versions of {package}", found))
+    dirty = sum(bool(p.get("dirty")) for p in made)
+    if dirty:
+        notes.append(f"{dirty} of {len(made)} results come from code with uncommitted changes")
+    return tuple(note for note in notes if note)
+
+
+def _mixed(what: str, values: Sequence[str]) -> str | None:
+    different = sorted(set(values))
+    return f"the results mix {what}: {', '.join(different)}" if len(different) > 1 else None
