@@ -8,6 +8,7 @@ processes that compute the same rows write the same values twice, which does no 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -122,8 +123,9 @@ class ArrayCache:
             temporary.replace(self.folder / f"{name}.npy")
             write_atomically(self.folder / f"{name}.json", json.dumps(index).encode())
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            (self.folder / f"{name}.npy").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+                (self.folder / f"{name}.npy").unlink(missing_ok=True)
             raise CacheError(
                 f"cannot write the cache in {self.folder} ({error.strerror}): free some space or "
                 "name another folder by OSADBENCH_CACHE_DIR"
@@ -149,7 +151,7 @@ class ArrayCache:
             rows = sum(1 for name, _, _ in self._rows.values() if name == shard)
             try:
                 values = np.load(self.folder / f"{shard}.npy", mmap_mode="r", allow_pickle=False)
-            except (OSError, ValueError, EOFError):
+            except (FileNotFoundError, ValueError, EOFError):
                 values = None
             if (
                 values is None

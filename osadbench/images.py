@@ -22,6 +22,18 @@ DECODER = f"Pillow {PIL.__version__}"
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"})
 
 
+#: What Pillow and NumPy raise on files that are damaged, hostile or no images.
+_UNREADABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    AttributeError,
+    UnidentifiedImageError,
+    Image.DecompressionBombError,
+)
+
+
 def decode(path: Path) -> UInt8Array:
     """Read an image file as RGB uint8 ``(H, W, 3)``, by content, whatever its name says.
 
@@ -37,7 +49,7 @@ def decode(path: Path) -> UInt8Array:
             return _pil_to_rgb8(image)
     except FileNotFoundError:
         raise DataError(f"image {path} is gone: restore it or rebuild the dataset") from None
-    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError) as error:
+    except _UNREADABLE as error:
         raise DataError(
             f"cannot read image {path} ({error}): replace the file or take it out of the dataset"
         ) from error

@@ -216,7 +216,8 @@ def _import_file(path: Path) -> ModuleType:
 
 def _class_named(module: ModuleType, name: str) -> Any:
     for value in vars(module).values():
-        if isinstance(value, type) and vars(value).get("name") == name:
+        # Not isinstance(): it asks a lazily loaded module for its class, which would load it.
+        if issubclass(type(value), type) and vars(value).get("name") == name:
             return value
     raise ImportError(f"{module.__name__} defines no class registered as {name!r}")
 

@@ -22,6 +22,9 @@ __all__ = ["WilcoxonResult", "holm", "wilcoxon"]
 _EXACT_WITHOUT_TIES, _EXACT_WITH_TIES = 50, 13
 
 
+_Values = Sequence[float] | npt.NDArray[np.float64]
+
+
 @dataclass(frozen=True)
 class WilcoxonResult:
     """What a Wilcoxon signed-rank test found.
@@ -43,7 +46,7 @@ class WilcoxonResult:
     method: str
 
 
-def wilcoxon(a: Sequence[float], b: Sequence[float], *, decimals: int = 3) -> WilcoxonResult:
+def wilcoxon(a: _Values, b: _Values, *, decimals: int = 3) -> WilcoxonResult:
     """Test two-sided whether paired results differ, as the DevNet and DRA papers do.
 
     The values are rounded as they are printed, and so are their differences: the papers' p-values
@@ -87,7 +90,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _differences(a: Sequence[float], b: Sequence[float], decimals: int) -> npt.NDArray[np.float64]:
+def _differences(a: _Values, b: _Values, decimals: int) -> npt.NDArray[np.float64]:
     if len(a) != len(b):
         raise ContractError(f"expected results in pairs, got {len(a)} against {len(b)}")
     if not all(map(math.isfinite, [*a, *b])):

@@ -25,7 +25,7 @@ class GeneralParams(BaseParams):
             leave the test set. More shots than this enlarge it.
     """
 
-    pool: int = pydantic.Field(10, ge=1)
+    pool: int = pydantic.Field(default=10, ge=1)
 
 
 @register_protocol("general")

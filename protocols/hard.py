@@ -55,7 +55,7 @@ def _known_classes(manifest: Manifest, asked: Sequence[str] | None) -> list[str]
         raise DataError(
             f"{manifest.name} has no class that may be the known class: use the protocol general"
         )
-    if asked is None:
+    if not asked:
         return known
     by_lower_case = {name.lower(): name for name in known}
     wanted = set()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path, PurePosixPath
+import re
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from osadbench.datasets.base import Dataset
@@ -26,6 +27,8 @@ __all__ = ["Elpv"]
 #: and the Kaggle copy, and the installed package.
 PLACES = ("", "src/elpv_dataset/data", "elpv_dataset/data", "data")
 CELL_TYPES = ("mono", "poly")
+#: What labels.csv may name: nothing outside the folder of images.
+PATH = re.compile(r"images/[^./\\:][^/\\:]*")
 COUNTS = {"train/good": 1131, "test/good": 377, "test/mono": 313, "test/poly": 402}
 
 
@@ -122,7 +125,7 @@ def _read_labels(path: Path, findings: Findings) -> list[Cell]:
 
 def _parse(line: str) -> Cell | None:
     fields = line.split()
-    if len(fields) != 3 or fields[2] not in CELL_TYPES or not _is_below(fields[0]):
+    if len(fields) != 3 or fields[2] not in CELL_TYPES or not PATH.fullmatch(fields[0]):
         return None
     try:
         thirds = float(fields[1]) * 3
@@ -131,12 +134,6 @@ def _parse(line: str) -> Cell | None:
     if not any(abs(thirds - known) < 0.01 for known in range(4)):
         return None
     return Cell(fields[0], round(thirds) / 3, fields[2])
-
-
-def _is_below(path: str) -> bool:
-    """Tell whether a path of an annotation file stays below the folder it is relative to."""
-    parts = PurePosixPath(path).parts
-    return not (path.startswith("/") or ".." in parts or "\\" in path or ":" in path)
 
 
 def _records(

@@ -43,12 +43,12 @@ class SyntheticParams(BaseParams):
         difficulty: Above 0 (defects large and strong) to 1 (small and faint).
     """
 
-    seed: int = pydantic.Field(0, ge=0)
-    size: int = pydantic.Field(128, ge=32, le=2048)
-    n_train: int = pydantic.Field(60, ge=1)
-    n_test_normal: int = pydantic.Field(30, ge=1)
-    n_per_class: int = pydantic.Field(15, ge=1)
-    difficulty: float = pydantic.Field(0.5, gt=0, le=1)
+    seed: int = pydantic.Field(default=0, ge=0)
+    size: int = pydantic.Field(default=128, ge=32, le=2048)
+    n_train: int = pydantic.Field(default=60, ge=1)
+    n_test_normal: int = pydantic.Field(default=30, ge=1)
+    n_per_class: int = pydantic.Field(default=15, ge=1)
+    difficulty: float = pydantic.Field(default=0.5, gt=0, le=1)
 
 
 class Synthetic(Folder):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from osadbench.errors import PrecheckError
 from osadbench.settings import Engine
 
-__all__ = ["autocast", "resolve_device", "resolve_precision"]
+__all__ = ["autocast", "device_name", "resolve_device", "resolve_precision"]
 
 
 def resolve_device(engine: Engine) -> torch.device:
@@ -46,13 +47,26 @@ def resolve_precision(engine: Engine, device: torch.device) -> str:
     return "fp32"
 
 
+def device_name(device: torch.device) -> str:
+    """Return the name of the hardware behind a device."""
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    if device.type != "cpu":
+        return device.type
+    names = [line for line in _cpu_info() if line.lower().startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.processor() or "cpu"
+
+
 def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return set()
-    lines = (line for line in text.splitlines() if line.lower().startswith(("flags", "features")))
+    lines = (line for line in _cpu_info() if line.lower().startswith(("flags", "features")))
     return set(next(lines, "").split())
+
+
+def _cpu_info() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return []
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -17,8 +17,8 @@ def compare(
 ) -> list[Comparison]:
     """Test every method against the reference over the rows of all tables of a setting.
 
-    Pairs are the means over seeds of the same row; mean rows take no part. Several p-values are also
-    corrected by Holm for the number of tests computed under the setting.
+    Pairs are the means over seeds of the same row; mean rows take no part. Where several tests
+    are computed under the setting, Holm's correction for their number stands beside each p-value.
 
     Args:
         tables: The tables of one setting.

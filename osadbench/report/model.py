@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from osadbench.errors import UsageError, did_you_mean
@@ -50,20 +51,14 @@ def build_report(
         raise UsageError(f"no metric {metric!r}: {did_you_mean(metric, METRICS)}")
     columns = _columns(records, methods)
     base = _reference(records, columns, reference) if reference is not None else None
-    chosen = [record for record in records if record.label in set(columns)]
+    chosen = [record for record in records if record.label in columns]
     shown = [r for r in chosen if include_smoke or r.engine.get("preset") != _SMOKE]
+    table_of = partial(build_table, columns=columns, metric=metric, allow_partial=allow_partial)
     tables: list[Table] = []
     tests = []
     for setting, members in _by_setting(shown):
         group = [
-            build_table(
-                setting,
-                dataset,
-                [record for record in members if _dataset(record) == dataset],
-                columns=columns,
-                metric=metric,
-                allow_partial=allow_partial,
-            )
+            table_of(setting, dataset, [r for r in members if _dataset(r) == dataset])
             for dataset in sorted(set(map(_dataset, members)))
         ]
         tables += group

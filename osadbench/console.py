@@ -1,0 +1,112 @@
+"""What a person at the terminal sees while cells run. Everything here goes to stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+
+from tqdm import tqdm
+
+from osadbench.plan import Cell, Plan
+from osadbench.types import Record
+
+__all__ = ["Progress", "cell_line", "configure_logging", "duration", "plan_lines"]
+
+
+class _StderrHandler(logging.Handler):
+    """Writes log lines above a progress bar, where there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
+def configure_logging(level: int) -> None:
+    """Send the library's messages to stderr, once."""
+    logger = logging.getLogger("osadbench")
+    logger.setLevel(level)
+    logger.propagate = False
+    if not logger.handlers:
+        handler = _StderrHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+
+
+class Progress:
+    """Counts finished cells: a bar with the time left on a terminal, plain lines elsewhere.
+
+    Args:
+        total: Number of cells to run.
+        enabled: False for plain lines on a terminal too.
+    """
+
+    def __init__(self, total: int, *, enabled: bool = True) -> None:
+        self.total = total
+        self.done = 0
+        # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
+        self._bar = tqdm(total=total, unit="cell", leave=False, disable=None if enabled else True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.close()
+
+    def follow(self, records: Iterable[Record]) -> Iterator[Record]:
+        """Pass records on and print a line for each."""
+        for record in records:
+            self.done += 1
+            self._bar.update()
+            width = len(str(self.total))
+            line = f"[{self.done:{width}}/{self.total}] {cell_line(record)}"
+            tqdm.write(line, file=sys.stderr)
+            yield record
+
+
+def cell_line(record: Record) -> str:
+    """Return a finished cell in one line: status, what it is, and its result or reason."""
+    known = f" {record.known_class}" if record.known_class else ""
+    place = "/".join(part for part in (record.dataset, record.category) if part)
+    what = f"{record.label} {place} {record.protocol}{known} {record.shots}-shot seed {record.seed}"
+    if record.status != "done":
+        return f"{record.status:<7} {what}: {record.reason}"
+    times = record.provenance
+    seconds = times.get("fit_seconds", 0.0) + times.get("score_seconds", 0.0)
+    return f"{record.status:<7} {what}: auroc {record.metrics['auroc']:.3f} in {seconds:.1f} s"
+
+
+def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
+    """Yield the lines of ``osadbench plan``: every cell with its state, then the counts."""
+    pending = {id(cell) for cell in plan.pending}
+    for cell in plan.cells:
+        yield f"{_state(cell, plan, id(cell) in pending):<8} {cell.key[:12] or '-':<12}  {cell}"
+    for line in plan.missing:
+        yield f"missing here: {line}"
+    n_done = sum(cell.key in plan.done for cell in plan.cells)
+    yield f"{len(plan.cells)} cells: {n_done} done, {len(plan.pending)} to run"
+    if plan.pending:
+        known = "unknown: no cell of each kind has been measured here yet"
+        yield f"time on one worker, features cached: {duration(estimate) if estimate else known}"
+
+
+def _state(cell: Cell, plan: Plan, pending: bool) -> str:
+    if cell.key in plan.damaged:
+        return "damaged"
+    if cell.key in plan.failed:
+        return "retry" if pending else "failed"
+    if cell.key in plan.done:
+        return "rerun" if pending else plan.done[cell.key].status
+    return "to run" if pending else "missing"
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``"50 s"``, ``"12 min"`` or ``"3.4 h"``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,315 @@
+"""Running cells: fit, score, measure, record. One cell's failure stops no other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from osadbench.errors import ContractError, OsadbenchError, PrecheckError
+from osadbench.method import Method
+from osadbench.metrics import compute_metrics
+from osadbench.plan import Cell
+from osadbench.provenance import collect_provenance
+from osadbench.registry import METHODS
+from osadbench.store import ScoreTable, Store
+from osadbench.types import FloatArray, Record
+
+__all__ = ["Options", "precompute", "run_cell", "run_cells"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run; nothing here changes a score.
+
+    Attributes:
+        jobs: Cells run at once, each in a process of its own if more than one.
+        timeout: Seconds that a cell may take, or None.
+        fail_fast: Stop at the first failed cell.
+    """
+
+    jobs: int = 1
+    timeout: float | None = None
+    fail_fast: bool = False
+
+
+class CellTimeoutError(OsadbenchError):
+    """A cell took longer than it was given."""
+
+
+def run_cells(cells: Sequence[Cell], store: Store, options: Options) -> Iterator[Record]:
+    """Run cells and yield their records as they are finished and stored.
+
+    Raises:
+        PrecheckError: The store can't be written any more; what is stored stays.
+    """
+    threads = max(1, (os.cpu_count() or 1) // options.jobs)
+    if options.jobs == 1:
+        finished: Iterator[Record] = (
+            run_cell(cell, store, options.timeout, threads) for cell in cells
+        )
+    else:
+        finished = _run_in_parallel(cells, store, options, threads)
+    with contextlib.closing(finished):  # type: ignore[type-var]
+        for record in finished:
+            yield record
+            if options.fail_fast and record.status == "failed":
+                return
+
+
+def _run_in_parallel(
+    cells: Sequence[Cell], store: Store, options: Options, threads: int
+) -> Generator[Record, None, None]:
+    import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = {cell.key: cell for cell in cells}
+    parallel = joblib.Parallel(
+        n_jobs=options.jobs,
+        return_as="generator_unordered",
+        batch_size=1,
+        pre_dispatch="n_jobs",
+    )
+    run = joblib.delayed(run_cell)
+    try:
+        for record in parallel(run(c, store, options.timeout, threads) for c in cells):
+            del left[record.key]
+            yield record
+    except TerminatedWorkerError:
+        # A worker died (out of memory, a crash in native code) and took the others with it. Each
+        # cell that is left gets a process of its own, so that the culprit shows itself.
+        for cell in left.values():
+            yield store.read(cell.key) or _run_alone(cell, store, options.timeout, threads)
+
+
+def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
+    import multiprocessing
+
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        try:
+            return pool.submit(run_cell, cell, store, timeout, threads).result()
+        except BrokenProcessPool:
+            reason = "the process died while the cell ran: out of memory, or a crash in native code"
+            return store.write(_record(cell, "failed", reason=reason))
+
+
+def precompute(cells: Sequence[Cell]) -> None:
+    """Fill the shared caches with what cells will need, on instances that are thrown away.
+
+    Raises:
+        PrecheckError: Weights, device or cache can't be used.
+    """
+    for cell in cells:
+        try:
+            train, labels, test = _data(cell)
+            method = _method(cell)
+            method.precompute(train, labels)
+            method.precompute(test)
+        except PrecheckError:
+            raise
+        except Exception:  # noqa: S112
+            # The cell will fail for the same reason, and its record will say so.
+            continue
+
+
+def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
+    """Run one cell and store its record; whatever goes wrong in the method becomes part of it.
+
+    Args:
+        cell: What to run.
+        store: Where the record goes.
+        timeout: Seconds, or None. Needs a platform with ``SIGALRM``.
+        threads: Threads for numeric libraries.
+
+    Raises:
+        StoreError: The record can't be written.
+    """
+    started = time.time()
+    _reset_peak_memory()
+    measured: dict[str, Any] = {"threads": threads, "started": started}
+    try:
+        with _time_limit(timeout):
+            method = _method(cell)
+            _set_threads(threads)
+            reason = type(method).skip(cell.split)
+            if reason is not None:
+                return store.write(_record(cell, "skipped", reason=reason, provenance=measured))
+            scores = _fit_and_score(cell, method, measured)
+            table = _score_table(cell, scores)
+            metrics = compute_metrics(table.labels, table.scores)
+    except PrecheckError:
+        # Not the method's doing: the cache is full, an image is gone.
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
+        trace = traceback.format_exc()
+        failed = _record(cell, "failed", reason=reason, trace=trace, provenance=measured)
+        return store.write(failed)
+    measured["peak_memory_bytes"] = _peak_memory()
+    return store.write(_record(cell, "done", metrics=metrics, provenance=measured), table)
+
+
+def _method(cell: Cell) -> Method:
+    for path in cell.plugins:
+        METHODS.add_plugin(path)
+    cls: type[Method] = METHODS.get(cell.method)
+    params = cls.resolve_params(cell.engine.preset, _plain(cell.params))
+    given = {name: getattr(params, name) for name in type(params).model_fields}
+    return cls(seed=cell.seed, engine=cell.engine, **given)
+
+
+def _plain(params: Any) -> dict[str, Any]:
+    # JSON knows no tuples, and parameters take no lists.
+    return {key: tuple(v) if isinstance(v, list) else v for key, v in params.items()}
+
+
+def _data(cell: Cell) -> tuple[Any, npt.NDArray[np.int64], Any]:
+    split = cell.split
+    paths = [*split.train_normals, *split.train_anomalies]
+    labels = np.repeat([0, 1], [len(split.train_normals), len(split.train_anomalies)])
+    train = cell.dataset.images(cell.manifest, paths)
+    return train, labels, cell.dataset.images(cell.manifest, split.test)
+
+
+def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> FloatArray:
+    train, labels, test = _data(cell)
+    started = time.perf_counter()
+    method.fit(train, labels)
+    measured["fit_seconds"] = time.perf_counter() - started
+    started = time.perf_counter()
+    scores = method.score(test)
+    measured["score_seconds"] = time.perf_counter() - started
+    measured.update(_where(cell))
+    return _check_scores(scores, len(test))
+
+
+def _check_scores(scores: Any, n: int) -> FloatArray:
+    values = np.asarray(scores)
+    if values.shape != (n,) or values.dtype != np.float64:
+        raise ContractError(
+            f"expected float64 scores ({n},), one for each test image, got {values.dtype} "
+            f"{values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ContractError(f"{int((~np.isfinite(values)).sum())} of {n} scores are not finite")
+    return values
+
+
+def _score_table(cell: Cell, scores: FloatArray) -> ScoreTable:
+    records = [cell.manifest.by_path[path] for path in cell.split.test]
+    return ScoreTable(
+        paths=cell.split.test,
+        labels=np.array([record.label for record in records], dtype=np.int8),
+        classes=tuple(record.class_name for record in records),
+        scores=scores,
+    )
+
+
+def _record(
+    cell: Cell,
+    status: str,
+    *,
+    metrics: dict[str, float] | None = None,
+    reason: str | None = None,
+    trace: str | None = None,
+    provenance: dict[str, Any] | None = None,
+) -> Record:
+    split = cell.split
+    return Record(
+        key=cell.key,
+        status=status,
+        method=cell.method,
+        label=cell.label,
+        params=dict(cell.params),
+        engine=cell.engine.identity(),
+        weights=cell.weights,
+        fit_seed=cell.seed,
+        protocol=cell.protocol,
+        dataset=split.dataset,
+        category=split.category,
+        known_class=split.known_class,
+        shots=split.shots,
+        seed=split.seed,
+        row=split.row,
+        split={
+            "digest": split.digest,
+            "manifest": split.manifest_digest,
+            "train_normals": len(split.train_normals),
+            "train_anomalies": list(split.train_anomalies),
+            "test": len(split.test),
+        },
+        metrics=metrics or {},
+        reason=reason,
+        traceback=trace,
+        provenance={**collect_provenance(), **(provenance or {})},
+    )
+
+
+def _where(cell: Cell) -> dict[str, Any]:
+    """Return the device and the precision that were really used, by methods with a backbone."""
+    if not METHODS.get(cell.method).uses_backbone:
+        return {"device": "cpu", "precision": None}
+    from osadbench.nn.device import device_name, resolve_device, resolve_precision
+
+    device = resolve_device(cell.engine)
+    return {
+        "device": device_name(device),
+        "precision": resolve_precision(cell.engine, device),
+    }
+
+
+def _set_threads(threads: int) -> None:
+    # By sys.modules: methods without torch must not wait for it.
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    if seconds is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise CellTimeoutError(f"the cell took longer than {seconds:g} s (--timeout)")
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+
+
+def _reset_peak_memory() -> None:
+    # Linux forgets the peak of what ran in this process before; elsewhere it stays in the figure.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_memory() -> int | None:
+    """Return the largest resident size of this process in bytes, or None where unknown."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    with contextlib.suppress(ImportError):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return None
