@@ -138,7 +138,7 @@ class ArrayCache:
             try:
                 index = json.loads(path.read_bytes())
                 rows = {key: (path.stem, row, int(index[key])) for row, key in enumerate(index)}
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, LookupError):
                 self._drop(path.stem)
                 continue
             except FileNotFoundError:

@@ -117,7 +117,10 @@ class Method(ABC):
         return None
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the constructor's arguments as given, for cloning; as scikit-learn does."""
+        """Return the constructor's arguments as given, for cloning; as scikit-learn does.
+
+        Parameters left at their defaults are left out, and a preset's name has become its settings.
+        """
         return {"seed": self.seed, "engine": self.engine, **self._given}
 
     def _require_fitted(self, attribute: str) -> None:
@@ -145,7 +148,14 @@ def _signature(params: type[BaseParams]) -> inspect.Signature:
         inspect.Parameter("engine", keyword, default="frozen"),
     ]
     arguments += [
-        inspect.Parameter(name, keyword, default=field.default, annotation=field.annotation)
+        inspect.Parameter(
+            name,
+            keyword,
+            default=inspect.Parameter.empty
+            if field.is_required()
+            else field.get_default(call_default_factory=True),
+            annotation=field.annotation,
+        )
         for name, field in params.model_fields.items()
     ]
     return inspect.Signature(arguments)
@@ -161,7 +171,7 @@ def check_images(X: ImageSequence) -> int:
     """
     wanted = "expected images as uint8 arrays (H, W, 3) or one array (n, H, W, 3)"
     if isinstance(X, np.ndarray):
-        if X.ndim != 4 or X.shape[-1] != 3 or X.dtype != np.uint8:
+        if X.ndim != 4 or X.shape[-1] != 3 or X.dtype != np.uint8 or 0 in X.shape[1:]:
             raise ContractError(f"{wanted}, got {X.dtype} {X.shape}")
         return _not_empty(len(X), wanted)
     if not hasattr(X, "__len__") or not hasattr(X, "__getitem__"):

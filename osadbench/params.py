@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -128,12 +129,15 @@ def resolve_params(cls: type[P], owner: str, *layers: Mapping[str, Any], strict:
         except pydantic.ValidationError as error:
             for item in error.errors():
                 mistakes.append(f"{owner}.{key}={value!r}: {item['msg'].lower()}")
+    try:
+        params = cls(**values)
+    except pydantic.ValidationError as error:
+        # A value refused above is missing here; it is reported once.
+        rest = [item for item in error.errors() if not {*item["loc"]} & (merged.keys() - values)]
+        mistakes += _messages(owner, rest)
     if mistakes:
         raise ParameterError("; ".join(mistakes))
-    try:
-        return cls(**values)
-    except pydantic.ValidationError as error:
-        raise ParameterError(_messages(owner, error.errors())) from None
+    return params
 
 
 def _coerce(cls: type[Params], key: str, value: Any, *, strict: bool) -> Any:
@@ -143,8 +147,10 @@ def _coerce(cls: type[Params], key: str, value: Any, *, strict: bool) -> Any:
         _annotated(field.annotation, field.metadata)
     )
     if isinstance(value, str):
+        # "none" is None where the field can be None, else a text like any other.
         if value.lower() in {"none", "null"}:
-            return adapter.validate_python(None)
+            with contextlib.suppress(pydantic.ValidationError):
+                return adapter.validate_python(None)
         return adapter.validate_python(value)
     return adapter.validate_python(value, strict=strict)
 
@@ -157,8 +163,8 @@ def _annotated(annotation: Any, metadata: Iterable[Any]) -> Any:
     return annotation
 
 
-def _messages(owner: str, errors: Iterable[Any]) -> str:
-    return "; ".join(
+def _messages(owner: str, errors: Iterable[Any]) -> list[str]:
+    return [
         f"{owner}: {'.'.join(map(str, item['loc']))} {item['msg']}".replace("  ", " ")
         for item in errors
-    )
+    ]

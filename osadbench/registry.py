@@ -104,7 +104,7 @@ class Registry:
 
     def names(self) -> list[str]:
         """Return the names of the components that are not known to be broken, sorted."""
-        return sorted(entry.name for entry in self.entries() if entry.error is None)
+        return sorted({entry.name for entry in self.entries() if entry.error is None})
 
     def get(self, name: str) -> Any:
         """Import and return the class registered under a name.
@@ -161,8 +161,8 @@ class Registry:
                 loaded = importlib.import_module(module) if module else _import_file(path)
                 return _class_named(loaded, name)
 
-            error = None if builtin else _error_of(load)
-            yield Entry(name, str(path), summary, error, builtin=builtin), load
+            fault = None if builtin else _error_of(load)
+            yield Entry(name, str(path), summary, fault, builtin=builtin), load
 
     def _read_entry_point(
         self, point: importlib.metadata.EntryPoint
@@ -225,7 +225,8 @@ def _class_named(module: ModuleType, name: str) -> Any:
 def _error_of(load: Callable[[], Any]) -> str | None:
     try:
         load()
-    except Exception as error:
+    # A script that ends with sys.exit() must not end the listing.
+    except (Exception, SystemExit) as error:
         return _short(error)
     return None
 

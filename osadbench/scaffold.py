@@ -49,9 +49,9 @@ class ${class_name}Params(Params):
         weight: Weight of the distance to the labelled anomalies; 0 ignores them.
     """
 
-    bins: int = Field(16, ge=2, le=256)
-    neighbours: int = Field(3, ge=1)
-    weight: float = Field(0.5, ge=0, le=1)
+    bins: int = Field(default=16, ge=2, le=256)
+    neighbours: int = Field(default=3, ge=1)
+    weight: float = Field(default=0.5, ge=0, le=1)
 
 
 @register_method("$name")

@@ -33,6 +33,7 @@ LEVELS = {
     "protocol": 2,
     "provenance": 2,
     "datasets": 3,
+    "splitfile": 3,
     "store": 3,
     "plan": 4,
     "runner": 4,

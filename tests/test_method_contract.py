@@ -38,7 +38,7 @@ def test_a_parameter_without_a_default_is_required_in_the_signature() -> None:
         names: list[str] = Field(default_factory=list)
 
     class NeedyMethod(toys.Nearest):
-        Params = Needy
+        Params = Needy  # type: ignore[assignment]
 
     parameters = inspect.signature(NeedyMethod).parameters
     assert parameters["depth"].default is inspect.Parameter.empty
@@ -62,7 +62,7 @@ def test_mistakes_are_reported_by_the_constructor() -> None:
     with pytest.raises(UsageError, match="no preset 'smok': did you mean smoke"):
         toys.Nearest(engine="smok")
     with pytest.raises(TypeError, match="positional"):
-        toys.Nearest(1)  # type: ignore[misc]
+        toys.Nearest(1)  # type: ignore[call-arg]
 
 
 def test_the_base_cannot_be_built() -> None:

@@ -21,8 +21,8 @@ from osadbench.params import (
 
 
 class Example(Params):
-    lr: float = Field(1e-3, gt=0, le=1)
-    epochs: int = Field(30, ge=1)
+    lr: float = Field(default=1e-3, gt=0, le=1)
+    epochs: int = Field(default=30, ge=1)
     flip: bool = True
     folder: str | None = None
     mode: Literal["mean", "max", "none"] = "mean"
@@ -135,7 +135,7 @@ def test_later_layers_win_and_defaults_fill_the_rest() -> None:
 
 def test_parameters_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        resolve().epochs = 3  # type: ignore[misc]
+        resolve().epochs = 3
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,7 @@ class Drawn(Protocol):
                     yield self.draw(manifest, known, seed, n)
 
     def rng(self, known: str, seed: int, n: int) -> np.random.Generator:
-        axes = {"known": known, "salt": self.params.salt}
-        return np.random.default_rng(derive_seed(seed, **axes))
+        return np.random.default_rng(derive_seed(seed, known=known, salt=self.params.salt))
 
     def draw(self, manifest: Manifest, known: str, seed: int, n: int) -> Split:
         pool = [record.path for record in manifest.select(label=1, class_name=known)]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from osadbench.testing import check_method, format_results
 ROOT = Path(__file__).parent.parent
 
 
-def load(path: Path, name: str) -> type:
+def load(path: Path, name: str) -> Any:
     registry = Registry("method", "osadbench.methods", "osadbench.methods")
     registry.add_plugin(path)
     return registry.get(name)
@@ -42,7 +43,7 @@ def test_file_and_class_are_named_after_the_method(
 
 
 @pytest.mark.parametrize("params", [{}, {"bins": 8, "neighbours": 40, "weight": 1.0}])
-def test_the_new_method_keeps_the_contract(tmp_path: Path, params: dict[str, float]) -> None:
+def test_the_new_method_keeps_the_contract(tmp_path: Path, params: dict[str, Any]) -> None:
     method = load(new_method("my-method", tmp_path), "my-method")
     results = check_method(method, **params)
     assert all(r.passed and r.skipped is None for r in results), format_results(results)

@@ -28,15 +28,15 @@ def test_the_scheme_is_the_one_documented() -> None:
 
 
 def test_order_of_axes_does_not_matter() -> None:
-    axes = {"protocol": "hard", "dataset": "elpv", "seed": 3}
+    axes: dict[str, str | int] = {"protocol": "hard", "dataset": "elpv", "seed": 3}
     assert len({derive_seed(0, **dict(order)) for order in permutations(axes.items())}) == 1
 
 
 def test_every_axis_and_its_type_counts() -> None:
-    split = {"protocol": "hard", "dataset": "elpv", "seed": 0}
-    others = [{**split, "method": "dra"}, {**split, "method": "knn"}, {**split, "seed": 1}]
-    others += [{**split, "seed": "0"}, {"protocol": "hard", "dataset": "elpv"}]
-    seeds = [derive_seed(0, **axes) for axes in [split, *others]]
+    split: dict[str, str | int] = {"protocol": "hard", "dataset": "elpv", "seed": 0}
+    axes = [split, {**split, "method": "dra"}, {**split, "method": "knn"}, {**split, "seed": 1}]
+    axes += [{**split, "seed": "0"}, {"protocol": "hard", "dataset": "elpv"}]
+    seeds = [derive_seed(0, **one) for one in axes]
     assert len(set(seeds)) == len(seeds)
 
 

@@ -53,7 +53,7 @@ def test_image_sizes_come_largest_first_and_not_tiny(sizes: tuple[int, ...]) -> 
 
 def test_settings_are_frozen() -> None:
     with pytest.raises(pydantic.ValidationError, match="frozen"):
-        engine().device = "cpu"  # type: ignore[misc]
+        engine().device = "cpu"
 
 
 def test_identity_holds_what_changes_scores_and_nothing_else() -> None:

@@ -23,14 +23,15 @@ def thumbnails(X: ImageSequence) -> FloatArray:
     def grid(image: npt.NDArray[np.uint8]) -> FloatArray:
         high, wide = (side // GRID for side in image.shape[:2])
         cells = image[: high * GRID, : wide * GRID].reshape(GRID, high, GRID, wide, 3)
-        return cells.mean((1, 3)).ravel() / 255.0
+        means: FloatArray = cells.mean((1, 3)).ravel() / 255.0
+        return means
 
     return np.stack([grid(np.asarray(X[index])) for index in range(len(X))])
 
 
 class NearestParams(Params):
-    neighbours: int = Field(3, ge=1)
-    weight: float = Field(0.2, ge=0, le=1)
+    neighbours: int = Field(default=3, ge=1)
+    weight: float = Field(default=0.2, ge=0, le=1)
 
 
 class Nearest(Method):
@@ -93,7 +94,7 @@ class BatchNormalised(Nearest):
 
     def score(self, X: ImageSequence) -> FloatArray:
         scores = super().score(X)
-        return scores - scores.mean()
+        return np.asarray(scores - scores.mean())
 
 
 class SortedScores(Nearest):
@@ -103,7 +104,7 @@ class SortedScores(Nearest):
 
 class Float32(Nearest):
     def score(self, X: ImageSequence) -> FloatArray:
-        return super().score(X).astype(np.float32)  # type: ignore[return-value]
+        return super().score(X).astype(np.float32)
 
 
 class NotANumber(Nearest):
@@ -266,7 +267,7 @@ class Network(Method):
                 self.network_(inputs), targets
             )
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
 
     def score(self, X: ImageSequence) -> FloatArray:
@@ -277,7 +278,7 @@ class Network(Method):
         self.network_.train(self.mode_at_score)
         with torch.inference_mode():
             logits = self.network_(torch.tensor(thumbnails(X), dtype=torch.float32))
-        return logits[:, 0].numpy().astype(np.float64)
+        return np.asarray(logits[:, 0].numpy(), dtype=np.float64)
 
     def _digest(self) -> str:
         tensors = [p.detach().numpy().tobytes() for p in self.network_.parameters()]

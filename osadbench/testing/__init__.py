@@ -5,7 +5,7 @@
 """
 
 from osadbench.testing.method_suite import METHOD_CHECKS, check_method
-from osadbench.testing.protocol_checks import PROTOCOL_CHECKS, check_protocol
+from osadbench.testing.protocol_suite import PROTOCOL_CHECKS, check_protocol
 from osadbench.testing.pytest_classes import MethodConformance, ProtocolConformance
 from osadbench.testing.results import CheckResult, format_results
 from osadbench.testing.toys import toy_images, toy_manifest

@@ -45,12 +45,12 @@ class MethodCase:
 
     Attributes:
         method_class: The method.
-        engine: Engine settings, or the name of a preset.
+        engine: Engine settings.
         params: Further arguments of the constructor.
     """
 
     method_class: type[Method]
-    engine: Engine | str
+    engine: Engine
     params: Mapping[str, Any]
 
     def new(self, **changes: Any) -> Method:
@@ -78,7 +78,7 @@ class MethodCase:
         return self.fitted.score(unseen_images())
 
 
-def scores_of(method_class: type[Method], engine: Engine | str, params: Any) -> FloatArray:
+def scores_of(method_class: type[Method], engine: Engine, params: Any) -> FloatArray:
     """Return :meth:`MethodCase.scores`; at the top level, for another process to call."""
     return MethodCase(method_class, engine, params).scores()
 

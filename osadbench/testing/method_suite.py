@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from osadbench import settings
 from osadbench.errors import UsageError
 from osadbench.method import Method
 from osadbench.settings import Engine
+from osadbench.testing import input_checks as inputs
 from osadbench.testing import manners_checks as manners
 from osadbench.testing import score_checks as scores
 from osadbench.testing.method_case import MethodCase
@@ -29,12 +31,12 @@ METHOD_CHECKS: Mapping[str, Callable[[MethodCase], None]] = {
     "training has an effect": scores.training_has_an_effect,
     "labelled anomalies matter": scores.labelled_anomalies_matter,
     "a second fit forgets the first": scores.refit_forgets,
-    "score before fit raises NotFittedError": manners.score_before_fit_raises,
-    "wrong input raises ContractError": manners.wrong_input_raises,
+    "score before fit raises NotFittedError": inputs.score_before_fit_raises,
+    "wrong input raises ContractError": inputs.wrong_input_raises,
     "pickling keeps the scores": manners.pickle_keeps_scores,
     "clones are unfitted and have equal parameters": manners.clone_is_unfitted,
-    "images of any size work": manners.any_image_sizes_work,
-    "one labelled anomaly is enough": manners.few_labelled_anomalies_work,
+    "images of any size work": inputs.any_image_sizes_work,
+    "one labelled anomaly is enough": inputs.few_labelled_anomalies_work,
 }
 
 
@@ -48,7 +50,8 @@ def check_method(
 
     Args:
         method_class: The method.
-        engine: Engine settings, or the name of a preset.
+        engine: Engine settings, or the name of a preset, which then computes on the CPU: only there
+            are equal scores promised bit for bit.
         **params: Parameters of the method.
 
     Returns:
@@ -66,4 +69,6 @@ def method_case(
     """Return the case of a method; raises ``UsageError`` if the class is not a method."""
     if not (isinstance(method_class, type) and issubclass(method_class, Method)):
         raise UsageError(f"expected a subclass of osadbench.method.Method, got {method_class!r}")
+    if isinstance(engine, str):
+        engine = settings.engine(engine, device="cpu")
     return MethodCase(method_class, engine, params)

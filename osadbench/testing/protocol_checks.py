@@ -1,8 +1,8 @@
-"""The guarantees of a protocol, by name."""
+"""Checks of the splits that a protocol gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -11,11 +11,10 @@ from typing import Any
 from osadbench.errors import DataError, UsageError
 from osadbench.protocol import Protocol
 from osadbench.testing.other_process import call_in_other_process
-from osadbench.testing.results import CheckResult, expect, raises, run_checks
-from osadbench.testing.toys import toy_manifest
+from osadbench.testing.results import expect, raises
 from osadbench.types import Manifest, Split
 
-__all__ = ["PROTOCOL_CHECKS", "ProtocolCase", "check_protocol", "protocol_case"]
+__all__ = ["ProtocolCase"]
 
 _SEEDS = (0, 1, 2)
 _SHOTS = (1, 5, 10)
@@ -143,48 +142,3 @@ def _cell(split: Split) -> tuple[str, str, int]:
 
 def _name(split: Split) -> str:
     return f"the split {split.row} with {split.shots} shots and seed {split.seed}"
-
-
-#: What a protocol must keep, and the check of it, in the order in which they run.
-PROTOCOL_CHECKS: Mapping[str, Callable[[ProtocolCase], None]] = {
-    "splits say what they are": splits_say_what_they_are,
-    "paths are sorted": paths_are_sorted,
-    "training and test images are disjoint": train_and_test_are_disjoint,
-    "labels are in their places": labels_are_in_their_places,
-    "same seeds, same splits": same_seeds_same_splits,
-    "same splits in another process": same_splits_in_other_process,
-    "fewer shots are a part of more": shots_are_nested,
-    "no more anomalies than shots": shots_are_kept,
-    "seeds draw differently": seeds_draw_differently,
-    "impossible requests are refused": impossible_requests_are_refused,
-}
-
-
-def check_protocol(
-    protocol_class: type[Protocol], *, manifest: Manifest | None = None, **params: Any
-) -> list[CheckResult]:
-    """Check that a protocol keeps the contract of :mod:`osadbench.protocol`.
-
-    Args:
-        protocol_class: The protocol.
-        manifest: What it splits; by default :func:`osadbench.testing.toy_manifest`.
-        **params: Parameters of the protocol.
-
-    Returns:
-        One result for each guarantee; a broken one stops none of the others.
-
-    Raises:
-        UsageError: ``protocol_class`` is not a subclass of ``Protocol``.
-    """
-    return run_checks(protocol_case(protocol_class, manifest, params), PROTOCOL_CHECKS)
-
-
-def protocol_case(
-    protocol_class: type[Protocol], manifest: Manifest | None, params: Mapping[str, Any]
-) -> ProtocolCase:
-    """Return the case of a protocol; raises ``UsageError`` if the class is not a protocol."""
-    if not (isinstance(protocol_class, type) and issubclass(protocol_class, Protocol)):
-        raise UsageError(
-            f"expected a subclass of osadbench.protocol.Protocol, got {protocol_class!r}"
-        )
-    return ProtocolCase(protocol_class, toy_manifest() if manifest is None else manifest, params)

@@ -11,7 +11,8 @@ from osadbench.protocol import Protocol
 from osadbench.settings import Engine
 from osadbench.testing.method_case import MethodCase
 from osadbench.testing.method_suite import METHOD_CHECKS, method_case
-from osadbench.testing.protocol_checks import PROTOCOL_CHECKS, ProtocolCase, protocol_case
+from osadbench.testing.protocol_checks import ProtocolCase
+from osadbench.testing.protocol_suite import PROTOCOL_CHECKS, protocol_case
 from osadbench.testing.results import run_check
 from osadbench.testing.toys import toy_manifest
 from osadbench.types import Manifest

@@ -15,7 +15,7 @@ from osadbench.types import FloatArray, ImageSequence
 
 
 class BrightnessParams(Params):
-    power: float = Field(1.0, gt=0)
+    power: float = Field(default=1.0, gt=0)
 
 
 @register_method("brightness")
