@@ -9,97 +9,29 @@ of its scores, and what doesn't fit is reported as damaged rather than used.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
-import io
 import itertools
-import json
 import re
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-
-import numpy as np
-import numpy.typing as npt
-import pydantic
+from typing import NamedTuple
 
 from osadbench.cache import write_atomically
 from osadbench.errors import StoreError
-from osadbench.types import FloatArray, Record
-
-if TYPE_CHECKING:
-    import pandas
+from osadbench.records import SCHEMA, from_json, to_frame, to_json
+from osadbench.scores import ScoreTable
+from osadbench.types import Record
 
 __all__ = ["DamagedRecordError", "MergeReport", "ScoreTable", "Store", "to_frame"]
 
-_SCHEMA = 1
 _KEY = re.compile(r"[0-9a-f]{32}")
-_FIELDS = frozenset(item.name for item in fields(Record))
 _AGAIN = "run the same command again to compute it anew"
 
 
 class DamagedRecordError(StoreError):
     """A record, or its file of scores, that is not what was once written."""
-
-
-@dataclass(frozen=True, eq=False)
-class ScoreTable:
-    """The test images of one cell and their scores, in the split's order.
-
-    Attributes:
-        paths: n POSIX paths below the dataset's root.
-        labels: int8 ``(n,)``: 0 normal, 1 anomaly.
-        classes: n class names, ``"good"`` for normal images.
-        scores: float64 ``(n,)``, larger = more anomalous.
-
-    Raises:
-        ValueError: The four differ in length.
-    """
-
-    paths: tuple[str, ...]
-    labels: npt.NDArray[np.int8]
-    classes: tuple[str, ...]
-    scores: FloatArray
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "paths", tuple(map(str, self.paths)))
-        object.__setattr__(self, "labels", np.asarray(self.labels, dtype=np.int8))
-        object.__setattr__(self, "classes", tuple(map(str, self.classes)))
-        object.__setattr__(self, "scores", np.asarray(self.scores, dtype=np.float64))
-        shapes = {np.shape(getattr(self, item.name)) for item in fields(self)}
-        if shapes != {(len(self.paths),)}:
-            raise ValueError(f"expected columns of one length, got shapes {sorted(shapes)}")
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, ScoreTable):
-            return NotImplemented
-        return all(
-            np.array_equal(getattr(self, item.name), getattr(other, item.name))
-            for item in fields(self)
-        )
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def to_bytes(self) -> bytes:
-        """Return the table as a compressed npz file; equal tables give equal bytes."""
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
-            paths=np.array(self.paths, dtype=np.str_),
-            labels=self.labels,
-            classes=np.array(self.classes, dtype=np.str_),
-            scores=self.scores,
-        )
-        return buffer.getvalue()
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> ScoreTable:
-        """Read what :meth:`to_bytes` wrote; nothing is unpickled."""
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            paths, classes = file["paths"].tolist(), file["classes"].tolist()
-            return cls(tuple(paths), file["labels"], tuple(classes), file["scores"])
 
 
 @dataclass(frozen=True)
@@ -168,8 +100,8 @@ class Store:
         table = None if scores is None else scores.to_bytes()
         sha256 = None if table is None else hashlib.sha256(table).hexdigest()
         try:
-            data = _to_json(replace(record, scores_sha256=sha256, schema=_SCHEMA))
-            stored = _checked(data, record.key)
+            data = to_json(replace(record, scores_sha256=sha256, schema=SCHEMA))
+            stored = from_json(data, record.key)
         except (ValueError, TypeError) as error:
             raise StoreError(f"record {record.key} cannot be stored: {error}") from error
         # Of what stands there already, only a newer osadbench's record is not ours to replace.
@@ -305,7 +237,7 @@ class Store:
         if (data := _read(path)) is None:
             return None
         try:
-            record = _checked(data, key)
+            record = from_json(data, key)
         except ValueError as error:
             raise DamagedRecordError(f"record {path} is damaged ({error}): {_AGAIN}") from error
         if record.scores_sha256 is None:
@@ -342,60 +274,6 @@ class Store:
             # None: another process has just set it aside.
             records += [] if record is None else [record]
         return records, problems
-
-
-def _to_json(record: Record) -> bytes:
-    text = json.dumps(asdict(record), indent=1, allow_nan=False, ensure_ascii=False)
-    # A traceback may quote a file name that is no Unicode; that must not cost the record.
-    return (text + "\n").encode("utf-8", "replace")
-
-
-def _checked(data: bytes, key: str) -> Record:
-    """Return the record that the bytes of a key's file hold.
-
-    Raises:
-        ValueError: It is not whole; one line says why.
-        StoreError: Its schema is newer.
-    """
-    values = json.loads(data, parse_constant=_refuse_constant)
-    if not isinstance(values, dict):
-        raise ValueError("no JSON object")
-    _check_schema(values.get("schema"), key)
-    if set(values) != _FIELDS:
-        raise ValueError(f"missing or unknown fields: {', '.join(sorted(set(values) ^ _FIELDS))}")
-    try:
-        record = _adapter().validate_json(data, strict=True)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    if record.key != key:
-        raise ValueError(f"it holds the key {record.key}")
-    if record.status not in ("done", "failed", "skipped"):
-        raise ValueError(f"expected status done, failed or skipped, got {record.status!r}")
-    if (record.status == "done") != (record.scores_sha256 is not None):
-        raise ValueError(f"scores belong to done cells and only there, got {record.status!r}")
-    return record
-
-
-def _check_schema(schema: object, key: str) -> None:
-    if not isinstance(schema, int):
-        raise ValueError(f"expected a schema number, got {schema!r}")
-    if schema > _SCHEMA:
-        raise StoreError(
-            f"record {key} has schema {schema}, newer than the {_SCHEMA} that this osadbench "
-            "reads: upgrade osadbench, or name another folder by --output-dir"
-        )
-    if schema < _SCHEMA:
-        raise ValueError(f"schema {schema} is older than {_SCHEMA}, the oldest that is read")
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}")
-
-
-@functools.cache
-def _adapter() -> pydantic.TypeAdapter[Record]:
-    return pydantic.TypeAdapter(Record)
 
 
 def _read(path: Path) -> bytes | None:
@@ -450,17 +328,3 @@ def _unwritable(root: Path, error: OSError) -> str:
 
 def _unreadable(path: Path, error: OSError) -> str:
     return f"cannot read {path} ({error.strerror or error}): check the file and its permissions"
-
-
-def to_frame(records: Sequence[Record]) -> pandas.DataFrame:
-    """Return records as a table for notebooks, one row each.
-
-    Columns are the record's fields, with metrics under their own names and other nested values
-    under dotted ones: ``params.lr``, ``engine.backbone``, ``provenance.versions.torch``.
-    """
-    import pandas as pd
-
-    if not records:
-        return pd.DataFrame(columns=[item.name for item in fields(Record)])
-    frame = pd.json_normalize([asdict(record) for record in records])
-    return frame.rename(columns=lambda name: str(name).removeprefix("metrics."))

@@ -32,6 +32,8 @@ LEVELS = {
     "nn": 2,
     "protocol": 2,
     "provenance": 2,
+    "records": 2,
+    "scores": 2,
     "datasets": 3,
     "splitfile": 3,
     "store": 3,

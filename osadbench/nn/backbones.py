@@ -87,7 +87,7 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 maps ``(B, C, h, w)`` of normalised images ``(B, 3, H, W)``."""
         maps = self.network(images.contiguous(memory_format=torch.channels_last))[-1]
-        return cast(Tensor, maps.float().contiguous())
+        return cast(Tensor, maps.float())
 
 
 def build_backbone(engine: Engine, weights: WeightsFile) -> Backbone:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 __all__ = [
     "HolisticHead",
@@ -51,8 +52,10 @@ class PatchHead(nn.Module):
 
     def patch_scores(self, maps: Tensor) -> Tensor:
         """Return one score per patch, ``(B, h w)``."""
-        scores: Tensor = self.convolution(maps)
-        return scores.flatten(1)
+        # The same sums as the convolution's own call, several times faster on a CPU.
+        patches = maps.permute(0, 2, 3, 1).flatten(1, 2)
+        weight = self.convolution.weight.flatten(1)
+        return functional.linear(patches, weight, self.convolution.bias).squeeze(2)
 
     def forward(self, maps: Tensor) -> Tensor:
         """Return scores ``(B,)`` of maps ``(B, C, h, w)``."""
