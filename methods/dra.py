@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import pydantic
@@ -110,7 +110,7 @@ class DRA(NetworkMethod):
 
     Params: ClassVar[type[DRAParams]] = DRAParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "frozen": {"epochs": 10},
+        "frozen": {"epochs": 8},
         "paper": {**PAPER_CODE, "lr_step_at": "start"},
         "paper-text": PAPER_TEXT,
         "smoke": SMOKE,
@@ -133,8 +133,8 @@ class DRA(NetworkMethod):
 
     def build(self, channels: int) -> nn.Module:
         """Return the chosen heads by name."""
-        patch = {"top_k": self.p.top_k, "signed": self.p.signed}
-        makers = {
+        patch: dict[str, Any] = {"top_k": self.p.top_k, "signed": self.p.signed}
+        makers: dict[Head, Callable[[], nn.Module]] = {
             "seen": lambda: heads.PatchHead(channels, **patch),
             "pseudo": lambda: heads.PatchHead(channels, **patch),
             "residual": lambda: heads.ResidualHead(channels, **patch),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 
@@ -14,6 +15,8 @@ from osadbench.types import Record
 
 __all__ = ["Progress", "cell_line", "configure_logging", "duration", "plan_lines"]
 
+logger = logging.getLogger("osadbench")
+
 
 class _StderrHandler(logging.Handler):
     """Writes log lines above a progress bar, where there is one."""
@@ -22,14 +25,21 @@ class _StderrHandler(logging.Handler):
         tqdm.write(self.format(record), file=sys.stderr)
 
 
+class _Formatter(logging.Formatter):
+    """Says of a warning that it is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        prefix = "warning: " if record.levelno >= logging.WARNING else ""
+        return prefix + super().format(record)
+
+
 def configure_logging(level: int) -> None:
     """Send the library's messages to stderr, once."""
-    logger = logging.getLogger("osadbench")
     logger.setLevel(level)
     logger.propagate = False
     if not logger.handlers:
         handler = _StderrHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler.setFormatter(_Formatter())
         logger.addHandler(handler)
 
 
@@ -44,6 +54,7 @@ class Progress:
     def __init__(self, total: int, *, enabled: bool = True) -> None:
         self.total = total
         self.done = 0
+        enabled = enabled and logger.isEnabledFor(logging.INFO)
         # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
         self._bar = tqdm(total=total, unit="cell", leave=False, disable=None if enabled else True)
 
@@ -59,13 +70,14 @@ class Progress:
         self._bar.close()
 
     def follow(self, records: Iterable[Record]) -> Iterator[Record]:
-        """Pass records on and print a line for each."""
+        """Pass records on and log a line for each, and the tracebacks under ``--verbose``."""
         for record in records:
             self.done += 1
             self._bar.update()
             width = len(str(self.total))
-            line = f"[{self.done:{width}}/{self.total}] {cell_line(record)}"
-            tqdm.write(line, file=sys.stderr)
+            logger.info("[%*d/%d] %s", width, self.done, self.total, cell_line(record))
+            if record.traceback:
+                logger.debug("%s", record.traceback)
             yield record
 
 
@@ -84,18 +96,21 @@ def cell_line(record: Record) -> str:
 def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
     """Yield the lines of ``osadbench plan``: every cell with its state, then the counts."""
     pending = {id(cell) for cell in plan.pending}
-    for cell in plan.cells:
-        yield f"{_state(cell, plan, id(cell) in pending):<8} {cell.key[:12] or '-':<12}  {cell}"
+    states = [_state(cell, plan, id(cell) in pending) for cell in plan.cells]
+    for cell, state in zip(plan.cells, states, strict=True):
+        yield f"{state:<8} {cell.key[:12] or '-':<12}  {cell}"
     for line in plan.missing:
         yield f"missing here: {line}"
-    n_done = sum(cell.key in plan.done for cell in plan.cells)
-    yield f"{len(plan.cells)} cells: {n_done} done, {len(plan.pending)} to run"
+    counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
+    yield f"{len(states)} cells: {counts}; {len(pending)} will be computed"
     if plan.pending:
-        known = "unknown: no cell of each kind has been measured here yet"
-        yield f"time on one worker, features cached: {duration(estimate) if estimate else known}"
+        unknown = "unknown, for not every method has been timed in this folder"
+        known = unknown if estimate is None else duration(estimate)
+        yield f"time on one worker, features cached: {known}"
 
 
 def _state(cell: Cell, plan: Plan, pending: bool) -> str:
+    """Return "to run", "done", "skipped", "retry", "failed", "damaged", "rerun" or "missing"."""
     if cell.key in plan.damaged:
         return "damaged"
     if cell.key in plan.failed:

@@ -10,10 +10,11 @@ from typing import Any
 
 from osadbench import settings
 from osadbench.datasets import Dataset, open_dataset
-from osadbench.errors import DataError, UsageError
+from osadbench.errors import DataError, ParameterError, UsageError
 from osadbench.identity import cell_key, fit_seed
 from osadbench.method import Method
 from osadbench.params import resolve_params
+from osadbench.protocol import Protocol
 from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.settings import Engine
 from osadbench.store import DamagedRecordError, Store
@@ -125,8 +126,10 @@ class Plan:
         done: Records of finished cells by key.
         pending: Cells to compute under the rerun policy.
         damaged: Keys of records that can't be read; they are set aside before recomputing.
-        failed: Failed records that the policy leaves alone, by key.
+        failed: Failed records by key, whether they are tried again or not.
         missing: What must be fetched first, one line each.
+
+    A cell that is neither done nor failed nor pending has no result, and the policy wants none.
     """
 
     cells: tuple[Cell, ...]
@@ -135,6 +138,12 @@ class Plan:
     damaged: tuple[str, ...]
     failed: Mapping[str, Record]
     missing: tuple[str, ...]
+
+    @property
+    def unanswered(self) -> int:
+        """Number of cells without a finished record that the policy leaves as they are."""
+        pending = set(map(id, self.pending))
+        return sum(cell.key not in self.done and id(cell) not in pending for cell in self.cells)
 
     def estimate(self, records: Iterable[Record]) -> float | None:
         """Return the seconds that the pending cells may take on one worker, or None if unknown.
@@ -160,8 +169,13 @@ def make_plan(request: Request, store: Store, rerun: str = "missing") -> Plan:
         PrecheckError: Data or weights that are not there.
         StoreError: A record of a newer version.
     """
-    weights, missing = _weights(request)
-    cells = tuple(_cells(request, weights))
+    columns = _columns(request)
+    weights, missing = _weights(request, columns)
+    # Overlapping requests, such as folder and folder/carpet, give some cells twice.
+    named = {(cell.label, cell.split.digest): cell for cell in _cells(request, columns, weights)}
+    cells = tuple(named.values())
+    if not cells:
+        raise UsageError("the splits given are of other datasets than those asked for by -d")
     done: dict[str, Record] = {}
     failed: dict[str, Record] = {}
     damaged: list[str] = []
@@ -188,8 +202,10 @@ def _is_pending(
     }[rerun]
 
 
-def _weights(request: Request) -> tuple[WeightsFile | None, tuple[str, ...]]:
-    if not any(METHODS.get(choice.name).uses_backbone for choice in request.methods):
+def _weights(
+    request: Request, columns: Iterable[_Column]
+) -> tuple[WeightsFile | None, tuple[str, ...]]:
+    if not any(column.cls.uses_backbone for column in columns):
         return None, ()
     engine = settings.engine(request.preset, **request.engine)
     found = find_weights(engine, request.cache)
@@ -198,16 +214,36 @@ def _weights(request: Request) -> tuple[WeightsFile | None, tuple[str, ...]]:
     return found, (f"weights of backbone {engine.backbone}: downloaded when the run starts",)
 
 
-def _cells(request: Request, weights: WeightsFile | None) -> Iterable[Cell]:
-    methods = [_Column(choice, request.preset) for choice in request.methods]
-    repeated = {m.label for m in methods if [n.label for n in methods].count(m.label) > 1}
-    if repeated:
-        raise UsageError(f"{sorted(repeated)[0]} is asked for twice: name it once")
+def _cells(
+    request: Request, columns: Sequence[_Column], weights: WeightsFile | None
+) -> Iterable[Cell]:
+    protocols = _protocols(request)
     for dataset, manifest in _manifests(request):
         engine = _engine(request, dataset)
-        for protocol, split in _splits(request, manifest):
-            for method in methods:
-                yield method.cell(split, protocol, dataset, manifest, engine, weights)
+        for protocol, split in _splits(request, protocols, manifest):
+            for column in columns:
+                yield column.cell(split, protocol, dataset, manifest, engine, weights)
+
+
+def _columns(request: Request) -> list[_Column]:
+    """Return the methods; raises ``ParameterError`` with all mistakes, the engine's among them."""
+    columns, mistakes = [], []
+    try:
+        settings.engine(request.preset, **request.engine)
+    except ParameterError as error:
+        mistakes.append(str(error))
+    for choice in request.methods:
+        try:
+            columns.append(_Column(choice, request.preset))
+        except ParameterError as error:
+            mistakes.append(str(error))
+    if mistakes:
+        raise ParameterError("; ".join(mistakes))
+    labels = [column.label for column in columns]
+    repeated = sorted({label for label in labels if labels.count(label) > 1})
+    if repeated:
+        raise UsageError(f"{repeated[0]} is asked for twice: name it once")
+    return columns
 
 
 def make_splits(request: Request) -> list[Split]:
@@ -217,10 +253,23 @@ def make_splits(request: Request) -> list[Split]:
         UsageError: An unknown name or a wrong value.
         DataError: Data that are not there, or that the protocol can't split.
     """
-    return [split for _, manifest in _manifests(request) for _, split in _splits(request, manifest)]
+    protocols = _protocols(request)
+    return [
+        split
+        for _, manifest in _manifests(request)
+        for _, split in _splits(request, protocols, manifest)
+    ]
 
 
 def _manifests(request: Request) -> Iterable[tuple[Dataset, Manifest]]:
+    variants: dict[str, Mapping[str, str]] = {}
+    for choice in request.datasets:
+        name = choice.name.partition("/")[0]
+        if variants.setdefault(name, choice.given) != choice.given:
+            raise UsageError(
+                f"{name} is asked for with two sets of parameters, which one table cannot hold: "
+                "run them one by one, each with an output folder of its own"
+            )
     for choice in request.datasets:
         dataset, category = open_dataset(
             choice.name, request.data_root, cache=request.cache, **choice.given
@@ -294,20 +343,31 @@ def _engine(request: Request, dataset: Dataset) -> Engine:
     return settings.engine(request.preset, **overrides, cache_dir=str(request.cache))
 
 
-def _splits(request: Request, manifest: Manifest) -> Iterable[tuple[str, Split]]:
+def _protocols(request: Request) -> list[tuple[str, Protocol]]:
+    """Return the protocols under their names with the parameters that the user changed."""
+    protocols = []
+    for choice in request.protocols:
+        cls: type[Protocol] = PROTOCOLS.get(choice.name)
+        given = resolve_params(cls.Params, choice.name, choice.given)
+        default = cls().params.model_dump()
+        changed = {k: v for k, v in given.model_dump().items() if v != default[k]}
+        protocol = cls(**{k: getattr(given, k) for k in type(given).model_fields})
+        protocols.append((_label(choice.name, changed), protocol))
+    return protocols
+
+
+def _splits(
+    request: Request, protocols: Iterable[tuple[str, Protocol]], manifest: Manifest
+) -> Iterable[tuple[str, Split]]:
     if request.splits is not None:
         yield from _given_splits(request.splits, manifest)
         return
-    for choice in request.protocols:
-        cls = PROTOCOLS.get(choice.name)
-        given = resolve_params(cls.Params, choice.name, choice.given)
-        changed = {k: v for k, v in given.model_dump().items() if v != cls().params.model_dump()[k]}
-        protocol = cls(**{k: getattr(given, k) for k in type(given).model_fields})
-        known = request.known_classes
+    known = request.known_classes
+    for label, protocol in protocols:
         for split in protocol.splits(
             manifest, seeds=request.seeds, shots=request.shots, known_classes=known
         ):
-            yield _label(choice.name, changed), split
+            yield label, split
 
 
 def _given_splits(splits: Sequence[Split], manifest: Manifest) -> Iterable[tuple[str, Split]]:

@@ -9,7 +9,8 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator, Iterator, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -19,14 +20,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from osadbench.errors import ContractError, OsadbenchError, PrecheckError
+from osadbench.errors import ContractError, PrecheckError
 from osadbench.method import Method
 from osadbench.metrics import compute_metrics
 from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
 from osadbench.registry import METHODS
+from osadbench.settings import Engine
 from osadbench.store import ScoreTable, Store
-from osadbench.types import FloatArray, Record
+from osadbench.types import FloatArray, Record, Split
 
 __all__ = ["Options", "precompute", "run_cell", "run_cells"]
 
@@ -46,8 +48,8 @@ class Options:
     fail_fast: bool = False
 
 
-class CellTimeoutError(OsadbenchError):
-    """A cell took longer than it was given."""
+class CellTimeoutError(BaseException):
+    """A cell took longer than it was given; no ``Exception``, which a method might catch."""
 
 
 def run_cells(cells: Sequence[Cell], store: Store, options: Options) -> Iterator[Record]:
@@ -84,15 +86,25 @@ def _run_in_parallel(
         pre_dispatch="n_jobs",
     )
     run = joblib.delayed(run_cell)
+    records = parallel(run(cell, store, options.timeout, threads) for cell in cells)
     try:
-        for record in parallel(run(c, store, options.timeout, threads) for c in cells):
+        for record in records:
             del left[record.key]
             yield record
     except TerminatedWorkerError:
         # A worker died (out of memory, a crash in native code) and took the others with it. Each
         # cell that is left gets a process of its own, so that the culprit shows itself.
         for cell in left.values():
-            yield store.read(cell.key) or _run_alone(cell, store, options.timeout, threads)
+            yield _run_alone(cell, store, options.timeout, threads)
+    finally:
+        _close_quietly(records)
+
+
+def _close_quietly(records: Generator[Record, None, None]) -> None:
+    with warnings.catch_warnings():
+        # joblib warns of the cells that are cut off, which is what a stop is for.
+        warnings.simplefilter("ignore")
+        records.close()
 
 
 def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
@@ -111,8 +123,11 @@ def precompute(cells: Sequence[Cell]) -> None:
     """Fill the shared caches with what cells will need, on instances that are thrown away.
 
     Raises:
+        UsageError: There is no such backbone.
         PrecheckError: Weights, device or cache can't be used.
     """
+    methods = {cell.method: METHODS.get(cell.method) for cell in cells}
+    _check_engines(cell.engine for cell in cells if methods[cell.method].uses_backbone)
     for cell in cells:
         try:
             train, labels, test = _data(cell)
@@ -121,9 +136,18 @@ def precompute(cells: Sequence[Cell]) -> None:
             method.precompute(test)
         except PrecheckError:
             raise
-        except Exception:  # noqa: S112
+        except (Exception, SystemExit):  # noqa: S112
             # The cell will fail for the same reason, and its record will say so.
             continue
+
+
+def _check_engines(engines: Iterable[Engine]) -> None:
+    """Build each backbone once: what is wrong with it would be wrong with every cell."""
+    for engine in dict.fromkeys(engines):
+        from osadbench.nn import backbones, device
+
+        device.resolve_device(engine)
+        backbones.build_backbone(engine, backbones.resolve_weights(engine))
 
 
 def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
@@ -144,21 +168,22 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
     try:
         with _time_limit(timeout):
             method = _method(cell)
-            _set_threads(threads)
-            reason = type(method).skip(cell.split)
-            if reason is not None:
-                return store.write(_record(cell, "skipped", reason=reason, provenance=measured))
-            scores = _fit_and_score(cell, method, measured)
-            table = _score_table(cell, scores)
-            metrics = compute_metrics(table.labels, table.scores)
+            skipped = _skip_reason(method, cell.split)
+            if skipped is None:
+                measured.update(_where(method))
+                _set_threads(threads)
+                table = _score_table(cell, _fit_and_score(cell, method, measured))
+                metrics = compute_metrics(table.labels, table.scores)
     except PrecheckError:
         # Not the method's doing: the cache is full, an image is gone.
         raise
-    except Exception as error:
+    except (Exception, SystemExit, CellTimeoutError) as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
         trace = traceback.format_exc()
         failed = _record(cell, "failed", reason=reason, trace=trace, provenance=measured)
         return store.write(failed)
+    if skipped is not None:
+        return store.write(_record(cell, "skipped", reason=skipped, provenance=measured))
     measured["peak_memory_bytes"] = _peak_memory()
     return store.write(_record(cell, "done", metrics=metrics, provenance=measured), table)
 
@@ -170,6 +195,13 @@ def _method(cell: Cell) -> Method:
     params = cls.resolve_params(cell.engine.preset, _plain(cell.params))
     given = {name: getattr(params, name) for name in type(params).model_fields}
     return cls(seed=cell.seed, engine=cell.engine, **given)
+
+
+def _skip_reason(method: Method, split: Split) -> str | None:
+    reason: object = type(method).skip(split)
+    if reason is not None and not isinstance(reason, str):
+        raise ContractError(f"expected a reason or None of skip, got {type(reason).__name__}")
+    return reason
 
 
 def _plain(params: Any) -> dict[str, Any]:
@@ -193,7 +225,6 @@ def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> Floa
     started = time.perf_counter()
     scores = method.score(test)
     measured["score_seconds"] = time.perf_counter() - started
-    measured.update(_where(cell))
     return _check_scores(scores, len(test))
 
 
@@ -259,16 +290,19 @@ def _record(
     )
 
 
-def _where(cell: Cell) -> dict[str, Any]:
-    """Return the device and the precision that were really used, by methods with a backbone."""
-    if not METHODS.get(cell.method).uses_backbone:
+def _where(method: Method) -> dict[str, Any]:
+    """Return the device and the precision that will be used, by methods with a backbone.
+
+    For these it also loads torch, so that no fit is charged with the seconds that this takes.
+    """
+    if not method.uses_backbone:
         return {"device": "cpu", "precision": None}
     from osadbench.nn.device import device_name, resolve_device, resolve_precision
 
-    device = resolve_device(cell.engine)
+    device = resolve_device(method.engine)
     return {
         "device": device_name(device),
-        "precision": resolve_precision(cell.engine, device),
+        "precision": resolve_precision(method.engine, device),
     }
 
 

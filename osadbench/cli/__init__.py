@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
-from typing import NoReturn
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import click
 
@@ -18,39 +21,67 @@ from osadbench.errors import OsadbenchError
 
 __all__ = ["cli", "main"]
 
+_LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, "--version")
-@click.option("-v", "--verbose", count=True, help="Say more.")
-@click.option("-q", "--quiet", count=True, help="Say less: warnings only.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(verbose: int, quiet: int, debug: bool) -> None:
+def cli() -> None:
     """Benchmark open-set supervised anomaly detection, seeded and reproducible."""
-    levels = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
-    configure_logging(levels[max(-1, min(1, verbose - quiet))])
+
+
+def _talk(context: click.Context, parameter: click.Parameter, value: int) -> None:
+    # Asked for before or after the command's name, or both: the last word counts.
+    if value:
+        configure_logging(_LEVELS[1 if parameter.name == "verbose" else -1])
+
+
+def _common_options() -> list[click.Option]:
+    shared: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
+    return [
+        click.Option(["-v", "--verbose"], callback=_talk, help="Say more.", **shared),
+        click.Option(["-q", "--quiet"], callback=_talk, help="Say less: warnings only.", **shared),
+        click.Option(["--debug"], help="Show the traceback of an error.", **shared),
+    ]
+
+
+def _add_common_options(command: click.Command) -> None:
+    command.params += _common_options()
+    for below in command.commands.values() if isinstance(command, click.Group) else ():
+        _add_common_options(below)
 
 
 for command in (*running.COMMANDS, *results.COMMANDS, *explore.COMMANDS):
     cli.add_command(command)
+_add_common_options(cli)
+
+
+class _Terminated(BaseException):
+    """SIGTERM came; no ``SystemExit``, which a method's own code might raise."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0 all is well; 1 finished, but a cell failed; 2 usage; 3 something needed is missing; 4 a check
-    found a difference; 130 interrupted; 143 terminated.
+    0 all is well; 1 finished, but a cell failed or has no result; 2 usage; 3 something needed is
+    missing; 4 a check found a difference; 130 interrupted; 143 terminated.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    signal.signal(signal.SIGTERM, _terminate)
+    configure_logging(_LEVELS[0])
     try:
-        code = cli.main(words, prog_name="osadbench", standalone_mode=False)
+        with _terminable():
+            code = cli.main(words, prog_name="osadbench", standalone_mode=False)
     except click.exceptions.Abort:
         return _fail("interrupted; what was finished is stored", 130)
+    except _Terminated:
+        return _fail("terminated; what was finished is stored", 143)
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except OsadbenchError as error:
         return _fail(f"error: {error}", error.exit_code, debug="--debug" in words)
+    except BrokenPipeError:
+        return _abandon_output()
     except Exception as error:
         text = f"error: unexpected {type(error).__name__}: {error} (--debug shows where)"
         return _fail(text, 1, debug="--debug" in words)
@@ -64,5 +95,24 @@ def _fail(text: str, code: int, *, debug: bool = False) -> int:
     return code
 
 
+def _abandon_output() -> int:
+    # The reader, such as head, is gone; Python would complain of it once more at exit.
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def _terminate(signum: int, frame: object) -> NoReturn:
-    raise SystemExit(143)
+    raise _Terminated

@@ -9,10 +9,11 @@ from typing import Any
 import click
 
 from osadbench import settings
-from osadbench.cache import cache_dir
+from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.options import plugin_option
 from osadbench.datasets import dataset_class, dataset_names
-from osadbench.errors import CheckFailedError, UsageError
+from osadbench.errors import CheckFailedError, UsageError, did_you_mean
+from osadbench.params import Params
 from osadbench.registry import METHODS, PROTOCOLS, Registry
 
 __all__ = ["COMMANDS"]
@@ -60,40 +61,57 @@ def _preset_line(name: str) -> str:
 @click.option("--preset", default="frozen", show_default=True, help="Preset of the values shown.")
 @plugin_option
 def describe(name: str, preset: str) -> None:
-    """Say what a method, protocol or dataset is, with its parameters."""
+    """Say what a method, protocol or dataset is.
+
+    Its parameters are listed with their values under the preset.
+    """
+    settings.engine(preset)
     if name in dataset_names():
         cls: Any = dataset_class(name)
         for field in ("title", "task", "licence", "citation", "source"):
             click.echo(f"{field}: {getattr(cls, field)}")
-        return
-    if name in PROTOCOLS.names():
+        _echo_params(cls.Params, cls().params)
+    elif name in PROTOCOLS.names():
         cls = PROTOCOLS.get(name)
         click.echo(inspect.getdoc(cls))
-        _echo_params(cls.Params, cls().params.model_dump())
+        _echo_params(cls.Params, cls().params)
+    else:
+        cls = _method(name)
+        click.echo(inspect.getdoc(cls))
+        _echo_params(cls.Params, cls.resolve_params(preset, {}))
+
+
+def _method(name: str) -> Any:
+    if name in {entry.name for entry in METHODS.entries()}:
+        return METHODS.get(name)
+    known = [*METHODS.names(), *PROTOCOLS.names(), *dataset_names()]
+    raise UsageError(f"no method, protocol or dataset {name!r}: {did_you_mean(name, known)}")
+
+
+def _echo_params(cls: type[Params], params: Params) -> None:
+    values = params.model_dump(mode="json")
+    if not values:
         return
-    cls = METHODS.get(name)
-    settings.engine(preset)
-    click.echo(inspect.getdoc(cls))
-    _echo_params(cls.Params, cls.resolve_params(preset, {}).model_dump(mode="json"))
-
-
-def _echo_params(params: type[Any], values: dict[str, Any]) -> None:
-    if values:
-        click.echo("\nParameters and their values:")
+    click.echo("\nParameters and their values:")
     for key, value in values.items():
-        text = "+".join(value) if isinstance(value, list) else value
+        text = "+".join(map(str, value)) if isinstance(value, list) else value
         click.echo(f"  {key} = {text}")
-    for line in (inspect.getdoc(params) or "").splitlines()[1:] if values else ():
-        click.echo(f"  {line}" if line else "")
+    # A subclass documents its own fields only.
+    for base in cls.__mro__[: cls.__mro__.index(Params)]:
+        for line in (inspect.getdoc(base) or "").splitlines()[1:]:
+            click.echo(f"  {line}" if line else "")
 
 
 @click.command()
 @click.argument("target")
 @click.option("--preset", default="smoke", show_default=True, help="Preset to check under.")
-@click.option("--set", "given", multiple=True, help="A parameter: lr=1e-3.")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="A parameter: lr=1e-3.")
 @plugin_option
 def check(target: str, preset: str, given: tuple[str, ...]) -> None:
-    """Check that a method (NAME, FILE.py or all) keeps the rules of the contract."""
+    """Check that a method keeps the rules of the contract.
+
+    TARGET is the name of a method, a FILE.py that registers one or more, or all.
+    """
     from osadbench.testing import check_method, format_results
 
     names = _names_of(target)
@@ -138,10 +156,14 @@ def _key_value(text: str) -> tuple[str, str]:
 @click.command("new-method")
 @click.argument("name")
 @click.option(
-    "--folder", type=click.Path(path_type=Path), default=Path(), help="Where to put the file."
+    "--folder",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    show_default=True,
+    help="Where to put the file.",
 )
 def new_method(name: str, folder: Path) -> None:
-    """Write the file of a small working method called NAME, to start from."""
+    """Write the file of a small working method to start from."""
     from osadbench.scaffold import new_method as write
 
     path = write(name, folder)
@@ -158,14 +180,13 @@ def data() -> None:
 @click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the caches.")
 @plugin_option
 def data_check(folder: Path, cache_dir: Path | None) -> None:
-    """Say what FOLDER holds and which splits it gives, or list all that is wrong with it."""
+    """Say what FOLDER holds, or list all that is wrong with it.
+
+    FOLDER has the layout of MVTec AD. The splits that it gives are listed too.
+    """
     from osadbench.datasets.check import check_folder
 
-    click.echo(check_folder(folder, cache=_cache(cache_dir)))
-
-
-def _cache(given: Path | None) -> Path:
-    return cache_dir(given)
+    click.echo(check_folder(folder, cache=find_cache(cache_dir)))
 
 
 COMMANDS = (list_, describe, check, new_method, data)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -13,13 +15,15 @@ from typing import Any
 import click
 
 from osadbench.cli.options import output_option
-from osadbench.errors import StoreError
+from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.params import split_components
 from osadbench.report import FORMATS, build_report, render
 from osadbench.store import Store
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
+
+logger = logging.getLogger("osadbench")
 
 
 def echo_report(records: Sequence[Record], *, format: str = "terminal", **options: Any) -> None:
@@ -30,10 +34,18 @@ def echo_report(records: Sequence[Record], *, format: str = "terminal", **option
 
 @click.command()
 @output_option
-@click.option("-f", "--format", "format_", type=click.Choice(FORMATS), default="terminal")
-@click.option("-m", "--methods", help="Columns to show, in this order.")
-@click.option("-p", "--protocol", help="Only these protocols.")
-@click.option("-d", "--dataset", help="Only these datasets.")
+@click.option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(FORMATS),
+    default="terminal",
+    show_default=True,
+    help="Form of the tables.",
+)
+@click.option("-m", "--methods", multiple=True, help="Columns to show, in this order.")
+@click.option("-p", "--protocol", multiple=True, help="Only these protocols.")
+@click.option("-d", "--dataset", multiple=True, help="Only these datasets.")
 @click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
 @click.option("--reference", help="Column that the others are tested against; else the first.")
 @click.option("--include-smoke", is_flag=True, help="Show results of preset smoke too.")
@@ -41,24 +53,29 @@ def echo_report(records: Sequence[Record], *, format: str = "terminal", **option
 def report(
     output: Path,
     format_: str,
-    methods: str | None,
-    protocol: str | None,
-    dataset: str | None,
+    methods: tuple[str, ...],
+    protocol: tuple[str, ...],
+    dataset: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Print the tables of the stored results."""
     store = _existing(output)
     for problem in store.problems():
-        click.echo(f"warning: {problem}", err=True)
-    protocols, datasets = split_components(protocol or ""), split_components(dataset or "")
-    records = [
-        record
-        for record in store.records()
-        if (not protocols or record.protocol in protocols)
-        and (not datasets or record.dataset in datasets)
-    ]
-    chosen = split_components(methods) if methods else None
+        logger.warning("%s", problem)
+    records = _only("protocol", protocol, store.records())
+    records = _only("dataset", dataset, records)
+    chosen = split_components(",".join(methods)) or None
     echo_report(records, format=format_, methods=chosen, **options)
+
+
+def _only(field: str, texts: Sequence[str], records: list[Record]) -> list[Record]:
+    """Return the records whose field has one of the values asked for, or all without any."""
+    asked = split_components(",".join(texts))
+    known = {getattr(record, field) for record in records}
+    for value in asked:
+        if value not in known:
+            raise UsageError(f"no results of {field} {value!r}: {did_you_mean(value, known)}")
+    return [record for record in records if not asked or getattr(record, field) in asked]
 
 
 @click.command()
@@ -89,17 +106,20 @@ def show(key: str, output: Path, scores: bool) -> None:
         click.echo(json.dumps(asdict(record), indent=1))
         return
     table = store.scores(record.key)
-    click.echo("path,label,class,score")
-    rows = zip(table.paths, table.labels, table.classes, table.scores, strict=True)
-    for path, label, name, value in rows:
-        click.echo(f"{path},{label},{name},{float(value)!r}")
+    rows = zip(table.paths, table.labels, table.classes, table.scores.tolist(), strict=True)
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(["path", "label", "class", "score"])
+    writer.writerows(rows)
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=click.Path(path_type=Path))
 @output_option
 def merge(sources: tuple[Path, ...], output: Path) -> int:
-    """Copy the records of SOURCES, such as another machine's results, into the output folder."""
+    """Copy records of other results folders into the output folder.
+
+    A finished record that is there already is never replaced.
+    """
     store = Store(output)
     store.ensure_writable()
     result = store.merge(sources)

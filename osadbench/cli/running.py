@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 from collections import Counter
 from pathlib import Path
@@ -9,41 +10,49 @@ from typing import Any
 
 import click
 
-from osadbench.cli.options import (
-    assumptions,
-    engine_options,
-    make_request,
-    output_option,
-    selection_options,
-)
+from osadbench import settings
+from osadbench.cli.options import engine_options, output_option, selection_options
+from osadbench.cli.request import assumptions, make_request
 from osadbench.cli.results import echo_report
 from osadbench.console import Progress, plan_lines
 from osadbench.errors import UsageError
-from osadbench.plan import RERUN_POLICIES, Plan, Request, make_plan
+from osadbench.plan import RERUN_POLICIES, Plan, Request, make_plan, make_splits
 from osadbench.store import Store
 
 __all__ = ["COMMANDS"]
+
+logger = logging.getLogger("osadbench")
+
+#: Longer timeouts are more than an alarm takes.
+LONGEST_TIMEOUT = 1e8
 
 _rerun = click.option(
     "--rerun",
     type=click.Choice(RERUN_POLICIES),
     default="missing",
     show_default=True,
-    help="Which cells to compute.",
+    help="Which cells to compute; missing takes failed ones too.",
 )
 
 
 @click.command()
-@selection_options
 @engine_options
+@selection_options
 @output_option
 @_rerun
-@click.option("-j", "--jobs", type=click.IntRange(min=1), default=1, help="Cells run at once.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds per cell.")
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Cells that run at once, each in a process of its own.",
+)
+@click.option("--timeout", type=float, help="Seconds that a cell may take.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failed cell.")
 @click.option("--no-progress", is_flag=True, help="Plain lines instead of a bar.")
 @click.option("--dry-run", is_flag=True, help="The same as osadbench plan.")
-@click.option("--reference", help="Column that the others are tested against.")
+@click.option("--reference", help="Column that the others are tested against; else the first.")
 def run(
     output: Path,
     rerun: str,
@@ -60,39 +69,54 @@ def run(
     Finished cells are kept: the same command goes on where it was stopped, and answers from the
     store when nothing is left to do.
     """
-    if timeout is not None and not hasattr(signal, "SIGALRM"):
-        raise UsageError("--timeout needs alarm signals, which this platform lacks: leave it out")
-    _say(assumptions({**options, "output": output}))
+    _check_timeout(timeout)
     request, store = make_request(options), Store(output)
+    _say(assumptions({**options, "output": output}))
     if dry_run:
         return _show_plan(make_plan(request, store, rerun), store)
     plan = _ready(request, store, rerun)
-    failed = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
+    n_open = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
     _report(plan, store, reference)
-    return 1 if failed else 0
+    return 1 if n_open else 0
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is None:
+        return
+    if not 0 < timeout <= LONGEST_TIMEOUT:
+        raise UsageError(f"--timeout expects seconds above 0, such as 600, got {timeout:g}")
+    if not hasattr(signal, "SIGALRM"):
+        raise UsageError("--timeout needs alarm signals, which this platform lacks: leave it out")
 
 
 @click.command()
-@selection_options
 @engine_options
+@selection_options
 @output_option
 @_rerun
 def plan(output: Path, rerun: str, **options: Any) -> int:
-    """List the cells of a run: what is done, what is missing, how long it may take."""
+    """List the cells of a run: what is done and what is not.
+
+    Says also what would be downloaded, and how long the rest may take. Computes nothing.
+    """
+    request, store = make_request(options), Store(output)
     _say(assumptions({**options, "output": output}))
-    store = Store(output)
-    return _show_plan(make_plan(make_request(options), store, rerun), store)
+    return _show_plan(make_plan(request, store, rerun), store)
 
 
 @click.command()
 @selection_options
 @click.option("--save", type=click.Path(path_type=Path), help="Write the splits to a JSON file.")
 def split(save: Path | None, **options: Any) -> None:
-    """Print the splits of a protocol with their digests, or save them for --splits."""
-    from osadbench.plan import make_splits
+    """Print the splits of a protocol, or save them.
+
+    Each line begins with the split's digest. Saved splits serve osadbench run --splits FILE.
+    """
     from osadbench.splitfile import write_splits
 
-    splits = make_splits(make_request(options, with_methods=False))
+    request = make_request(options, with_methods=False)
+    _say(assumptions(options))
+    splits = make_splits(request)
     for item in splits:
         known = f" {item.known_class}" if item.known_class else ""
         place = "/".join(part for part in (item.dataset, item.category) if part)
@@ -112,17 +136,25 @@ def _ready(request: Request, store: Store, rerun: str) -> Plan:
     if found.pending or found.damaged:
         store.ensure_writable()
     if found.missing and found.pending:
-        from osadbench import settings
-        from osadbench.nn.backbones import resolve_weights
-
-        overrides = {**request.engine, "cache_dir": str(request.cache)}
-        resolve_weights(settings.engine(request.preset, **overrides))
+        _fetch_weights(request)
         found = make_plan(request, store, rerun)
     pending = {cell.key for cell in found.pending}
     for key in found.damaged:
-        if key in pending and (aside := store.set_aside(key)) is not None:
-            _say(f"warning: record {key} was damaged; kept as {aside.name} and computed anew")
+        if key not in pending:
+            logger.warning("record %s is damaged and left out; --rerun missing computes it", key)
+        elif (aside := store.set_aside(key)) is not None:
+            logger.warning("record %s was damaged; kept as %s and computed anew", key, aside.name)
     return found
+
+
+def _fetch_weights(request: Request) -> None:
+    from osadbench.nn import backbones
+
+    engine = settings.engine(request.preset, **request.engine, cache_dir=str(request.cache))
+    # An unknown backbone is found out first: the network would not know it either.
+    backbones.Backbone(engine.backbone)
+    _say(f"fetching the weights of {engine.backbone}")
+    backbones.resolve_weights(engine)
 
 
 def _execute(
@@ -133,25 +165,31 @@ def _execute(
     fail_fast: bool,
     no_progress: bool,
 ) -> int:
+    """Run the pending cells and return the number of cells that are left without a result."""
     from osadbench.runner import Options, precompute, run_cells
 
-    kept = len(plan.cells) - len(plan.pending)
+    n_kept = len(plan.cells) - len(plan.pending) - plan.unanswered
+    if plan.unanswered:
+        _say(f"{plan.unanswered} cells failed or are missing, and --rerun leaves them so")
     if not plan.pending:
-        _say(f"all {kept} cells answered from {store.root}")
-        return len(plan.failed)
-    _say(f"{len(plan.cells)} cells: {kept} in {store.root}, {len(plan.pending)} to run")
+        _say(f"{n_kept} of {len(plan.cells)} cells answered from {store.root}")
+        return plan.unanswered
+    _say(f"{len(plan.cells)} cells: {n_kept} in {store.root}, {len(plan.pending)} to run")
     precompute(plan.pending)
     options = Options(jobs=jobs, timeout=timeout, fail_fast=fail_fast)
     with Progress(len(plan.pending), enabled=not no_progress) as progress:
         records = progress.follow(run_cells(plan.pending, store, options))
         counts = Counter(record.status for record in records)
     _say(", ".join(f"{n} {status}" for status, n in sorted(counts.items())))
-    pending = {cell.key for cell in plan.pending}
-    return counts["failed"] + sum(key not in pending for key in plan.failed)
+    if counts["failed"]:
+        _say("osadbench status lists the failed cells; osadbench show KEY has the traceback")
+    return counts["failed"] + plan.unanswered
 
 
 def _report(plan: Plan, store: Store, reference: str | None) -> None:
-    records = [record for cell in plan.cells if (record := store.read(cell.key)) is not None]
+    left_out = set(plan.damaged) - {cell.key for cell in plan.pending} | {""}
+    keys = [cell.key for cell in plan.cells if cell.key not in left_out]
+    records = [record for key in keys if (record := store.read(key)) is not None]
     smoke = bool(plan.cells) and plan.cells[0].engine.preset == "smoke"
     labels = list(dict.fromkeys(cell.label for cell in plan.cells))
     here = {record.label for record in records}
@@ -168,7 +206,7 @@ def _show_plan(plan: Plan, store: Store) -> int:
 
 def _say(text: str | None) -> None:
     if text:
-        click.echo(text, err=True)
+        logger.info("%s", text)
 
 
 COMMANDS = (run, plan, split)

@@ -33,7 +33,8 @@ def random_rotation(image: Tensor) -> Tensor:
 
     As the public code of DevNet and DRA augments normals and seen anomalies, before normalisation.
     """
-    return functional.rotate(image, uniform(-180.0, 180.0))
+    rotated: Tensor = functional.rotate(image, uniform(-180.0, 180.0))
+    return rotated
 
 
 def _jitter(patch: Tensor) -> Tensor:

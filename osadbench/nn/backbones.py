@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import timm
 import torch
@@ -43,15 +43,7 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
-        try:
-            self.network = timm.create_model(name, pretrained=False, features_only=True)
-        except RuntimeError as error:
-            known = timm.list_models(pretrained=False)
-            near = did_you_mean(name, known).split("known:")[0] if "." not in name else ""
-            reason = f"{near or error}".strip()
-            raise UsageError(
-                f"backbone {name!r} cannot be built: {reason} (any timm model with feature maps)"
-            ) from None
+        self.network = _feature_network(name)
         self.channels: int = self.network.feature_info.channels()[-1]
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
         shape = (1, 3, 1, 1)
@@ -87,7 +79,22 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return float32 maps ``(B, C, h, w)`` of normalised images ``(B, 3, H, W)``."""
         maps = self.network(images.contiguous(memory_format=torch.channels_last))[-1]
+        if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
+            maps = maps.permute(0, 3, 1, 2)
         return cast(Tensor, maps.float())
+
+
+def _feature_network(name: str) -> Any:
+    # timm would look for a name of the form "hf-hub:..." on the network, even without weights.
+    if not timm.is_model(name):
+        near, _, _ = did_you_mean(name.partition(".")[0], timm.list_models()).partition("known:")
+        raise UsageError(f"no backbone {name!r}: {near}name a timm model with feature maps")
+    try:
+        return timm.create_model(name, pretrained=False, features_only=True)
+    except RuntimeError as error:
+        raise UsageError(
+            f"backbone {name!r} cannot be built ({error}): name a timm model with feature maps"
+        ) from None
 
 
 def build_backbone(engine: Engine, weights: WeightsFile) -> Backbone:
@@ -102,7 +109,7 @@ def build_backbone(engine: Engine, weights: WeightsFile) -> Backbone:
     if weights.path is not None:
         load_state(backbone.network, _read_state(weights.path), weights.path)
     backbone.eval()
-    return backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return backbone.to(memory_format=torch.channels_last)
 
 
 @functools.lru_cache(maxsize=2)
@@ -127,11 +134,13 @@ def resolve_weights(engine: Engine) -> WeightsFile:
     found = find_weights(engine, cache)
     if found.path is not None or found.kind == "random":
         return found
-    _download(engine.backbone, cache)
-    return find_weights(engine, cache)
+    path = _download(engine.backbone, cache)
+    # Not by its note, which a cache folder that cannot be written does not hold.
+    downloaded = find_weights(engine.model_copy(update={"weights": path}), cache)
+    return dataclasses.replace(downloaded, kind="hub")
 
 
-def _download(name: str, cache: Path) -> None:
+def _download(name: str, cache: Path) -> str:
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config is None or not config.hf_hub_id:
         raise WeightsError(
@@ -139,10 +148,9 @@ def _download(name: str, cache: Path) -> None:
         )
     from huggingface_hub import hf_hub_download
 
-    # Set by this package's own tests and by users behind a proxy; the library reads it itself.
     filename = "model.safetensors"
     try:
-        hf_hub_download(config.hf_hub_id, filename, etag_timeout=_timeout())
+        path = hf_hub_download(config.hf_hub_id, filename)
     except Exception as error:
         raise WeightsError(
             f"the weights of backbone {name!r} are not on this machine and could not be downloaded "
@@ -150,15 +158,12 @@ def _download(name: str, cache: Path) -> None:
             "or .pth), or run once with a network"
         ) from error
     remember_hub_file(cache, name, config.hf_hub_id, filename)
-
-
-def _timeout() -> float:
-    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT", "10"))
+    return str(path)
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
             return dict(load_file(path))
@@ -172,7 +177,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
             state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"weights {path} hold no state dict: expected tensors by name")
     return dict(state)
 
@@ -180,8 +187,9 @@ def _read_state(path: Path) -> dict[str, Tensor]:
 def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: Path | str) -> None:
     """Load weights name by name; every tensor of the network must be there in its shape.
 
-    Tensors that the network lacks (a classifier) are left out. Names of the EfficientNet-PyTorch
-    family are translated to timm's.
+    Tensors that the network lacks (a classifier) are left out. EfficientNet-PyTorch's names for
+    EfficientNet-Lite0 are translated to timm's, and timm's for a whole network to those of its
+    feature maps' network.
 
     Raises:
         WeightsError: Names or shapes don't fit; the first few are listed.
@@ -189,6 +197,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: Path | s
     if any(name.startswith("_conv_stem") for name in state):
         state = {_timm_name(name): value for name, value in state.items()}
     wanted = network.state_dict()
+    wrapped = {_flat(name): name for name in wanted}
+    state = {wrapped.get(_flat(name), name): value for name, value in state.items()}
     # Counters of batch norm are no weights, and some files leave them out.
     needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
     wrong = [f"{name} is missing" for name in sorted(needed - state.keys())]
@@ -204,6 +214,12 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: Path | s
             "weights of this very network"
         )
     network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
+
+
+def _flat(name: str) -> str:
+    # timm cuts some networks to their feature maps by joining the outer two levels of names with
+    # "_", and puts others below "model".
+    return name.removeprefix("model.").replace(".", "_")
 
 
 def _timm_name(name: str) -> str:
@@ -222,9 +238,12 @@ def _timm_name(name: str) -> str:
             if name.startswith(old + "."):
                 return new + name[len(old) :]
         return name
-    stage, block = _STAGES[int(match[1])]
-    layers = _FIRST_BLOCK if int(match[1]) == 0 else _BLOCK
+    number = int(match[1])
+    layers = _BLOCK if number else _FIRST_BLOCK
     old, _, field = match[2].partition(".")
+    if number >= len(_STAGES) or old not in layers:
+        return name
+    stage, block = _STAGES[number]
     return f"blocks.{stage}.{block}.{layers[old]}.{field}"
 
 

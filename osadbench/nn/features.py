@@ -107,7 +107,10 @@ class FrozenFeatures:
         todo = list({k: r for k, r in zip(keys, requests, strict=True) if k in missing}.items())
         if not todo:
             return
-        logger.info("computing features of %d image views with %s", len(todo), self.engine.backbone)
+        # A full shard takes seconds; less than that is not worth a line.
+        level = logging.INFO if len(todo) >= SHARD else logging.DEBUG
+        name = self.engine.backbone
+        logger.log(level, "computing features of %d image views with %s", len(todo), name)
         with tqdm(total=len(todo), unit="view", leave=False, disable=None) as progress:
             for start in range(0, len(todo), SHARD):
                 shard = todo[start : start + SHARD]

@@ -140,4 +140,8 @@ def _batch_loss(method: NetworkMethod, network: nn.Module, training: Training) -
 
 def _pad(maps: Tensor) -> Tensor:
     missing = SCORE_BATCH - len(maps)
-    return torch.cat([maps, maps.new_zeros(missing, *maps.shape[1:])]) if missing else maps
+    if not missing:
+        return maps
+    zeros = maps.new_zeros(missing, *maps.shape[1:])
+    # In the layout of the maps: sums over a map in another layout differ in their last bits.
+    return torch.cat([maps, zeros.to(memory_format=torch.channels_last)])

@@ -24,13 +24,15 @@ def deviation_loss(
         scores: Float ``(n,)`` or, for a vector of deviations per image, ``(n, k)``.
         targets: 0 or 1, ``(n,)``.
         mean: Mean of the reference scores. By default, and as in the public code, the mean and
-            unbiased standard deviation of 5,000 fresh draws from N(0, 1) at every call.
+            unbiased standard deviation of 5,000 fresh draws from N(0, 1) at every call; of a vector
+            each dimension has draws of its own.
         std: Standard deviation of the reference scores.
     """
     if mean is None or std is None:
-        reference = torch.randn(DRAWS)
-        mean, std = reference.mean().item(), reference.std().item()
-    deviation = (scores - mean) / std
+        reference = torch.randn(DRAWS, *scores.shape[1:])
+        deviation = (scores - reference.mean(dim=0).to(scores)) / reference.std(dim=0).to(scores)
+    else:
+        deviation = (scores - mean) / std
     y = targets.to(scores.dtype).reshape(-1, *[1] * (scores.ndim - 1))
     return ((1 - y) * deviation.abs() + y * (MARGIN - deviation).clamp(min=0)).mean()
 

@@ -18,10 +18,10 @@ def isolated_rng(seed: int) -> Iterator[None]:
     seed means the same on every device and no other random state needs guarding.
 
     Args:
-        seed: 0 to 2**63 - 1.
+        seed: Any integer; those of 0 to 2**63 - 1 differ from each other.
     """
     state = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed % 2**63)
     try:
         yield
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -104,5 +103,6 @@ def _seeds(seeds: Sequence[int]) -> str:
 
 
 def _short(weights: str) -> str:
-    is_digest = len(weights) == 64 and set(weights) <= set(string.hexdigits)
-    return weights[:8] if is_digest else weights
+    """Return an identity of weights with its digest cut to twelve digits."""
+    kind, colon, digest = weights.partition(":")
+    return f"{kind}{colon}{digest[:12]}"
