@@ -89,7 +89,9 @@ class Registry:
         file = Path(path)
         if not file.is_file():
             raise PluginError(f"no plug-in file {file}: give the path of a .py file")
-        if file.resolve() not in self._plugins:
+        # A file of the package itself is found without being named.
+        known = {*self._plugins, *(found.resolve() for found in self._package_files())}
+        if file.resolve() not in known:
             self._plugins.append(file.resolve())
 
     @property

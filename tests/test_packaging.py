@@ -139,7 +139,11 @@ def reach(wanted: Requirement, reached: dict[str, set[str]]) -> None:
 
 
 def call(*command: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, **variables}
+    # `make test` hands its own options and variables on.
+    kept = {
+        k: v for k, v in os.environ.items() if k != "ARGS" and not k.startswith(("MAKE", "MFLAGS"))
+    }
+    environment = {**kept, **variables}
     arguments = list(map(str, command))
     return subprocess.run(arguments, cwd=cwd, env=environment, capture_output=True, text=True)
 
@@ -245,7 +249,7 @@ def make(folder: Path, *arguments: str, **variables: str) -> tuple[int, list[str
     log = folder / "log"
     log.write_text("")
     command = ("make", f"PYTHON={folder / 'python'}", *arguments)
-    done = call(*command, cwd=folder, LOG=str(log), MAKEFLAGS="", **variables)
+    done = call(*command, cwd=folder, LOG=str(log), **variables)
     return done.returncode, log.read_text().splitlines(), done.stderr
 
 

@@ -266,3 +266,12 @@ def test_without_the_package_its_names_are_unknown() -> None:
     assert "brightness" not in METHODS.names()
     with pytest.raises(UsageError, match="no method 'brightness'"):
         METHODS.get("brightness")
+
+
+def test_a_file_of_the_package_is_no_second_plugin(package: Path) -> None:
+    path = package / "one.py"
+    path.write_text(GOOD.format(name="one"))
+    methods = registry(package.name)
+    methods.add_plugin(path)
+    assert methods.plugins == ()
+    assert methods.get("one").name == "one"
