@@ -104,8 +104,9 @@ class DRA(NetworkMethod):
     :func:`anomaly_score`; the test references are fixed.
 
     The ``paper`` preset follows the public code's optimiser, whose schedule steps at the start of
-    an epoch; ``paper-text`` the text's. Ours: the ``frozen`` preset's optimiser, and that its
-    training takes a third of the paper's epochs, enough on the ``synthetic`` dataset.
+    an epoch; ``paper-text`` the text's. Ours: the ``frozen`` preset's optimiser, and its 8 epochs
+    in place of 30, for time. On ``synthetic`` (difficulty 0.8, general, ten shots, two categories,
+    two seeds) 10 epochs gave a mean AUROC of .766 and 30 gave .781, at three times the cost.
     """
 
     Params: ClassVar[type[DRAParams]] = DRAParams

@@ -167,7 +167,7 @@ def test_the_last_maps_of_a_batch_are_the_references() -> None:
 
 def test_the_networks_heads() -> None:
     network: Any = DRA().build(64)
-    kinds = [PatchHead, PatchHead, ResidualHead, HolisticHead]
+    kinds: list[Any] = [PatchHead, PatchHead, ResidualHead, HolisticHead]
     assert list(network) == list(HEADS)
     assert [type(head) for head in network.values()] == kinds
     assert not torch.equal(network["seen"].convolution.weight, network["pseudo"].convolution.weight)

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from osadbench.cache import ArrayCache
+from osadbench.images import DECODER
 from osadbench.nn.augment import pseudo_anomaly, random_rotation
 from osadbench.nn.backbones import frozen_backbone, resolve_weights
 from osadbench.nn.device import autocast, resolve_device, resolve_precision
@@ -96,6 +97,7 @@ class FrozenFeatures:
             "pyramid": self.engine.pyramid,
             "precision": self.precision,
             "device": self.device.type,
+            "decoder": DECODER,
         }
         folder = Path(self.engine.cache_dir, "features", f"{digest(names)[:16]}-{size}")
         return ArrayCache(folder, None, np.float16)
