@@ -13,7 +13,7 @@ from tqdm import tqdm
 from osadbench.plan import Cell, Plan
 from osadbench.types import Record
 
-__all__ = ["Progress", "cell_line", "configure_logging", "duration", "plan_lines"]
+__all__ = ["Progress", "cell_line", "cells", "configure_logging", "duration", "plan_lines"]
 
 logger = logging.getLogger("osadbench")
 
@@ -102,7 +102,7 @@ def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
     for line in plan.missing:
         yield f"missing here: {line}"
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
-    yield f"{len(states)} cells: {counts}; {len(pending)} will be computed"
+    yield f"{cells(len(states))}: {counts}; {len(pending)} will be computed"
     if plan.pending:
         unknown = "unknown, for not every method has been timed in this folder"
         known = unknown if estimate is None else duration(estimate)
@@ -118,6 +118,11 @@ def _state(cell: Cell, plan: Plan, pending: bool) -> str:
     if cell.key in plan.done:
         return "rerun" if pending else plan.done[cell.key].status
     return "to run" if pending else "missing"
+
+
+def cells(n: int) -> str:
+    """Return ``"1 cell"`` or ``"2 cells"``."""
+    return f"{n} cell{'' if n == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

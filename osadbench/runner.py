@@ -11,11 +11,9 @@ import time
 import traceback
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +27,9 @@ from osadbench.registry import METHODS
 from osadbench.settings import Engine
 from osadbench.store import ScoreTable, Store
 from osadbench.types import FloatArray, Record, Split
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 __all__ = ["Options", "precompute", "run_cell", "run_cells"]
 
@@ -85,7 +86,7 @@ def _run_in_parallel(
         batch_size=1,
         pre_dispatch="n_jobs",
     )
-    run = joblib.delayed(run_cell)
+    run = joblib.delayed(_run_in_worker)
     records = parallel(run(cell, store, options.timeout, threads) for cell in cells)
     try:
         for record in records:
@@ -97,26 +98,55 @@ def _run_in_parallel(
         for cell in left.values():
             yield _run_alone(cell, store, options.timeout, threads)
     finally:
-        _close_quietly(records)
+        _stop_workers(records)
 
 
-def _close_quietly(records: Generator[Record, None, None]) -> None:
+def _run_in_worker(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
+    # A terminal sends Ctrl-C to the workers too; the main process hears it and ends them quietly.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return run_cell(cell, store, timeout, threads)
+
+
+def _stop_workers(records: Generator[Record, None, None]) -> None:
+    from joblib.externals.loky import get_reusable_executor
+
     with warnings.catch_warnings():
         # joblib warns of the cells that are cut off, which is what a stop is for.
         warnings.simplefilter("ignore")
         records.close()
+    # A later run in this process may bring other plug-ins, and these workers keep theirs.
+    get_reusable_executor(reuse=True).shutdown(kill_workers=True)
 
 
 def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
     import multiprocessing
 
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        try:
-            return pool.submit(run_cell, cell, store, timeout, threads).result()
-        except BrokenProcessPool:
-            reason = "the process died while the cell ran: out of memory, or a crash in native code"
-            return store.write(_record(cell, "failed", reason=reason))
+    receiver, sender = context.Pipe(duplex=False)
+    arguments = (sender, cell, store, timeout, threads)
+    process = context.Process(target=_run_and_send, args=arguments)
+    process.start()
+    sender.close()
+    try:
+        result: Record | Exception = receiver.recv()
+    except EOFError:
+        reason = "the process died while the cell ran: out of memory, or a crash in native code"
+        return store.write(_record(cell, "failed", reason=reason))
+    finally:
+        process.kill()
+        process.join()
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def _run_and_send(sender: Connection, *arguments: Any) -> None:
+    result: Record | Exception
+    try:
+        result = _run_in_worker(*arguments)
+    except Exception as error:
+        result = error
+    sender.send(result)
 
 
 def precompute(cells: Sequence[Cell]) -> None:
@@ -157,22 +187,22 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
         cell: What to run.
         store: Where the record goes.
         timeout: Seconds, or None. Needs a platform with ``SIGALRM``.
-        threads: Threads for numeric libraries.
+        threads: Threads for numeric libraries, at most.
 
     Raises:
         StoreError: The record can't be written.
     """
     started = time.time()
     _reset_peak_memory()
-    measured: dict[str, Any] = {"threads": threads, "started": started}
+    measured: dict[str, Any] = {"started": started}
     try:
         with _time_limit(timeout):
             method = _method(cell)
             skipped = _skip_reason(method, cell.split)
             if skipped is None:
-                measured.update(_where(method))
-                _set_threads(threads)
-                table = _score_table(cell, _fit_and_score(cell, method, measured))
+                measured.update(_where(method), threads=_threads(method, threads))
+                with _limit_threads(measured["threads"]):
+                    table = _score_table(cell, _fit_and_score(cell, method, measured))
                 metrics = compute_metrics(table.labels, table.scores)
     except PrecheckError:
         # Not the method's doing: the cache is full, an image is gone.
@@ -306,11 +336,32 @@ def _where(method: Method) -> dict[str, Any]:
     }
 
 
-def _set_threads(threads: int) -> None:
+def _threads(method: Method, most: int) -> int:
+    """Return the threads that a cell computes on.
+
+    Sums come out differently to the last bit on other numbers of threads. One thread makes the
+    scores independent of the machine's cores and of the cells beside it, and is all that heads on
+    a frozen backbone need; only where the backbone is trained would it take too long.
+    """
+    return most if method.uses_backbone and method.engine.train_backbone else 1
+
+
+@contextlib.contextmanager
+def _limit_threads(threads: int) -> Iterator[None]:
+    from threadpoolctl import threadpool_limits
+
     # By sys.modules: methods without torch must not wait for it.
     torch = sys.modules.get("torch")
-    if torch is not None:
+    before = torch.get_num_threads() if torch is not None else 0
+    with threadpool_limits(threads):
+        if torch is None:
+            yield
+            return
         torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 @contextlib.contextmanager

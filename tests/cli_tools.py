@@ -161,8 +161,8 @@ class Result(NamedTuple):
 Cli = Callable[..., Result]
 
 
-@pytest.fixture
-def cli(
+@pytest.fixture(name="cli")
+def cli_fixture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> Iterator[Cli]:
     """Call the command line in this process, in an empty folder, with no plug-ins loaded."""
@@ -181,8 +181,8 @@ def cli(
     logger.level, logger.propagate, logger.handlers = before
 
 
-@pytest.fixture
-def toys(tmp_path: Path) -> list[str]:
+@pytest.fixture(name="toys")
+def toys_fixture(tmp_path: Path) -> list[str]:
     """Write the toy methods to a file and return the words that load them."""
     path = tmp_path / "toys.py"
     path.write_text(TOYS)
@@ -199,13 +199,6 @@ def start(*words: object, **options: Any) -> subprocess.Popen[str]:
         start_new_session=True,
         **options,
     )
-
-
-def run_apart(*words: object, **options: Any) -> Result:
-    """Run the command line in a process of its own."""
-    process = start(*words, **options)
-    out, err = process.communicate(timeout=300)
-    return Result(process.returncode, out, err)
 
 
 def kill_group(process: subprocess.Popen[str], signum: int = signal.SIGKILL) -> None:

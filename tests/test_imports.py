@@ -45,6 +45,7 @@ LEVELS = {
     "scaffold": 5,
     "testing": 5,
     "cli": 6,
+    "__main__": 7,
 }
 
 #: A table must come out of stored results alone, and the runner must not know of tables.

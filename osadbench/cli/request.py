@@ -24,6 +24,8 @@ logger = logging.getLogger("osadbench")
 DEFAULT_OUTPUT = Path("results/runs")
 #: What ``run`` means where nothing else is said, by option.
 DEFAULTS = {"dataset": "elpv", "shots": "1,10", "seeds": "0,1,2", "preset": "frozen"}
+#: What the options of numbers look like, for error messages.
+EXAMPLES = {"shots": "1,10", "seeds": "0,1,2", "seed": "0", "image-sizes": "320,224"}
 #: More is taken for a slip: a seed given as a number of seeds.
 MOST_SEEDS = 1000
 #: Engine settings that have an option of their own, and more to them than their value.
@@ -31,7 +33,12 @@ ELSEWHERE = {"preset": "--preset", "cache_dir": "--cache-dir"}
 
 
 def number_list(text: str, name: str, least: int) -> tuple[int, ...]:
-    """Parse ``"1,10"``.
+    """Parse whole numbers such as ``"1,10"``, each once.
+
+    Args:
+        text: What was given.
+        name: The option's name without dashes, a key of ``EXAMPLES``.
+        least: The smallest number allowed.
 
     Raises:
         UsageError: Something in it is no whole number of at least ``least``.
@@ -39,9 +46,9 @@ def number_list(text: str, name: str, least: int) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     wrong = [p for p in parts if not re.fullmatch(r"\d+", p) or int(p) < least]
     if wrong or not parts:
-        got = repr(wrong[0]) if wrong else "nothing"
+        got, example = repr(wrong[0]) if wrong else "nothing", EXAMPLES[name]
         raise UsageError(
-            f"--{name} expects whole numbers of {least} or more, such as 1,10: got {got}"
+            f"--{name} expects whole numbers of {least} or more, such as {example}: got {got}"
         )
     return tuple(dict.fromkeys(int(part) for part in parts))
 
@@ -113,7 +120,10 @@ def _datasets(options: dict[str, Any], splits: Sequence[Split] | None) -> list[C
         names = ("/".join(filter(None, (split.dataset, split.category))) for split in splits)
         return [Component(name) for name in dict.fromkeys(names)]
     texts = options["datasets"] or (DEFAULTS["dataset"],)
-    return component_list(texts, dataset_names(), "dataset")
+    datasets = component_list(texts, dataset_names(), "dataset")
+    if not datasets:
+        raise UsageError("no dataset: name some by -d, such as -d elpv (osadbench list)")
+    return datasets
 
 
 def _warn_of_broken() -> None:

@@ -120,9 +120,7 @@ def merge(sources: tuple[Path, ...], output: Path) -> int:
 
     A finished record that is there already is never replaced.
     """
-    store = Store(output)
-    store.ensure_writable()
-    result = store.merge(sources)
+    result = Store(output).merge(sources)
     click.echo(
         f"{len(result.copied)} copied, {len(result.identical)} identical, {len(result.kept)} kept, "
         f"{len(result.conflicts)} in conflict"

@@ -14,7 +14,7 @@ from osadbench import settings
 from osadbench.cli.options import engine_options, output_option, selection_options
 from osadbench.cli.request import assumptions, make_request
 from osadbench.cli.results import echo_report
-from osadbench.console import Progress, plan_lines
+from osadbench.console import Progress, cells, plan_lines
 from osadbench.errors import UsageError
 from osadbench.plan import RERUN_POLICIES, Plan, Request, make_plan, make_splits
 from osadbench.store import Store
@@ -170,11 +170,11 @@ def _execute(
 
     n_kept = len(plan.cells) - len(plan.pending) - plan.unanswered
     if plan.unanswered:
-        _say(f"{plan.unanswered} cells failed or are missing, and --rerun leaves them so")
+        _say(f"{cells(plan.unanswered)} failed or missing, and left so, as --rerun says")
     if not plan.pending:
-        _say(f"{n_kept} of {len(plan.cells)} cells answered from {store.root}")
+        _say(f"{n_kept} of {cells(len(plan.cells))} answered from {store.root}")
         return plan.unanswered
-    _say(f"{len(plan.cells)} cells: {n_kept} in {store.root}, {len(plan.pending)} to run")
+    _say(f"{cells(len(plan.cells))}: {n_kept} in {store.root}, {len(plan.pending)} to run")
     precompute(plan.pending)
     options = Options(jobs=jobs, timeout=timeout, fail_fast=fail_fast)
     with Progress(len(plan.pending), enabled=not no_progress) as progress:

@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_tools import TOYS
+from image_trees import write_category, write_elpv, write_image
+
+from osadbench.console import plan_lines
+from osadbench.errors import DataError, ParameterError, PluginError, UsageError
+from osadbench.plan import Cell, Component, Plan, Request, make_plan, make_splits
+from osadbench.registry import METHODS
+from osadbench.runner import Options, run_cells
+from osadbench.store import Store
+
+SMALL = {"size": "32", "n_train": "4", "n_test_normal": "3", "n_per_class": "4"}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results")
+
+
+@pytest.fixture(autouse=True)
+def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Load the toy methods."""
+    path = tmp_path / "toys.py"
+    path.write_text(TOYS)
+    monkeypatch.setattr(METHODS, "_plugins", [path])
+    return path
+
+
+@pytest.fixture
+def ask(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Make a request: devnet, knn and mean on a small category, unless something else is said."""
+    cache = tmp_path_factory.getbasetemp() / "cache"
+
+    def make(*methods: str | Component, **changes: Any) -> Request:
+        names = methods or ("devnet", "knn", "mean")
+        values: dict[str, Any] = {
+            "methods": tuple(m if isinstance(m, Component) else Component(m) for m in names),
+            "protocols": (Component("hard"),),
+            "datasets": (Component("synthetic/disc", SMALL),),
+            "seeds": (0, 1),
+            "shots": (1,),
+            "preset": "smoke",
+            "cache": cache,
+        }
+        return Request(**{**values, **changes})
+
+    return make
+
+
+def cells_by(plan: Plan, *fields: str) -> list[tuple[Any, ...]]:
+    return [tuple(getattr(cell, field) for field in fields) for cell in plan.cells]
+
+
+def test_every_method_meets_every_split(ask: Any, store: Store) -> None:
+    protocols = (Component("general", {"pool": "2"}), Component("hard"))
+    request = ask(protocols=protocols, shots=(1, 2), known_classes=None)
+    plan = make_plan(request, store)
+    assert len(plan.cells) == 3 * 2 * 2 * (1 + 4)
+    assert len({cell.key for cell in plan.cells}) == len(plan.cells)
+    assert plan.pending == plan.cells
+    splits = {cell.split.digest for cell in plan.cells}
+    for method in ("devnet", "knn", "mean"):
+        own = [cell.split.digest for cell in plan.cells if cell.method == method]
+        assert len(own) == 20 and set(own) == splits
+    assert {cell.protocol for cell in plan.cells} == {"general[pool=2]", "hard"}
+    assert not store.root.exists()
+
+
+def test_methods_share_splits_and_have_seeds_of_their_own(ask: Any, store: Store) -> None:
+    plan = make_plan(ask(), store)
+    seeds = [cell.seed for cell in plan.cells]
+    assert len(set(seeds)) == len(seeds)
+    assert {cell.weights for cell in plan.cells if cell.method != "mean"} == {"random:0"}
+    assert {cell.weights for cell in plan.cells if cell.method == "mean"} == {"none"}
+
+
+def test_keys_do_not_depend_on_the_order_or_company(ask: Any, store: Store) -> None:
+    whole = {str(cell): cell.key for cell in make_plan(ask(), store).cells}
+    for names in itertools.permutations(("devnet", "knn", "mean"), 2):
+        plan = make_plan(ask(*names, seeds=(1,)), store)
+        assert len(plan.cells) == 8
+        assert {str(cell): cell.key for cell in plan.cells}.items() <= whole.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_other"),
+    [
+        ({"engine": {"device": "cpu"}}, False),
+        ({"engine": {"offline": "true"}}, False),
+        ({"engine": {"seen_views": "5"}}, True),
+        ({"engine": {"image_sizes": (48, 32)}}, True),
+        ({"preset": "paper", "engine": {"weights": "random"}}, True),
+        ({"datasets": (Component("synthetic/disc", {**SMALL, "n_train": "5"}),)}, True),
+    ],
+)
+def test_what_changes_scores_changes_keys(
+    ask: Any, store: Store, change: dict[str, Any], is_other: bool
+) -> None:
+    before = {cell.key for cell in make_plan(ask("devnet"), store).cells}
+    after = {cell.key for cell in make_plan(ask("devnet", **change), store).cells}
+    assert len(before) == len(after) == 8
+    assert (before.isdisjoint(after), before == after) == (is_other, not is_other)
+
+
+def test_the_cache_folder_is_no_part_of_a_key(ask: Any, store: Store, tmp_path: Path) -> None:
+    keys = [cell.key for cell in make_plan(ask("mean"), store).cells]
+    assert [c.key for c in make_plan(ask("mean", cache=tmp_path / "c"), store).cells] == keys
+
+
+def test_labels_name_what_differs_from_the_preset(ask: Any, store: Store) -> None:
+    epochs = METHODS.get("devnet").resolve_params("smoke", {}).epochs
+    request = ask(
+        Component("devnet", {"epochs": str(epochs), "lr": "0.5", "head": "ds"}),
+        Component("devnet"),
+        Component("knn", {"k": "5"}),
+    )
+    plan = make_plan(request, store)
+    assert {label for (label,) in cells_by(plan, "label")} == {
+        "devnet[head=ds,lr=0.5]",
+        "devnet",
+        "knn",
+    }
+    same = {cell.label: cell for cell in plan.cells}
+    assert same["devnet"].params["epochs"] == epochs
+    assert same["devnet[head=ds,lr=0.5]"].params["lr"] == 0.5
+
+
+def test_a_cell_in_words(ask: Any, store: Store) -> None:
+    lines = [str(cell) for cell in make_plan(ask("mean"), store).cells]
+    assert lines[0] == "mean synthetic/disc hard hole 1-shot seed 0"
+
+
+@pytest.mark.parametrize(("preset", "sizes"), [("paper", (224, 112)), ("paper-text", (224, 112))])
+def test_the_paper_preset_takes_the_size_of_the_dataset(
+    ask: Any, store: Store, preset: str, sizes: tuple[int, ...]
+) -> None:
+    random = {"weights": "random"}
+    (cell, *_) = make_plan(ask("devnet", preset=preset, engine=random), store).cells
+    assert cell.engine.image_sizes == sizes
+    given = {**random, "image_sizes": (64, 32)}
+    (cell, *_) = make_plan(ask("devnet", preset=preset, engine=given), store).cells
+    assert cell.engine.image_sizes == (64, 32)
+
+
+def test_several_datasets_and_categories(ask: Any, store: Store, tmp_path: Path) -> None:
+    write_category(tmp_path / "parts/nut")
+    write_category(tmp_path / "parts/screw")
+    request = ask("mean", datasets=(Component("folder"),), data_root=tmp_path / "parts")
+    assert {c.split.category for c in make_plan(request, store).cells} == {"nut", "screw"}
+    request = dataclasses.replace(request, datasets=(Component("folder/nut"),))
+    assert {c.split.category for c in make_plan(request, store).cells} == {"nut"}
+    both = dataclasses.replace(request, datasets=(Component("folder/nut"), Component("folder")))
+    cells = make_plan(both, store).cells
+    assert len(cells) == len({cell.key for cell in cells}) == 8
+
+
+def test_an_image_that_changes_gives_other_keys(ask: Any, store: Store, tmp_path: Path) -> None:
+    root = write_elpv(tmp_path / "elpv", normals=8, mono=3, poly=3)
+    request = ask("mean", datasets=(Component("elpv"),), data_root=root)
+    before = {cell.key for cell in make_plan(request, store).cells}
+    write_image(tmp_path / "new.png", mode="L").replace(root / "images/cell0000.png")
+    after = {cell.key for cell in make_plan(request, store).cells}
+    assert before.isdisjoint(after)
+
+
+# --- states ---
+
+
+def run(request: Request, store: Store, rerun: str = "missing") -> Plan:
+    plan = make_plan(request, store, rerun)
+    list(run_cells(plan.pending, store, Options()))
+    return plan
+
+
+def states(plan: Plan) -> list[str]:
+    return [line.split("  ")[0].strip() for line in plan_lines(plan, None)][: len(plan.cells)]
+
+
+def test_policies(ask: Any, store: Store) -> None:
+    run(ask("mean", "raises", "skips", known_classes=("hole",)), store)
+    request = ask("mean", "raises", "skips", known_classes=("hole",), seeds=(0, 1, 2))
+    damaged = next(cell for cell in make_plan(request, store).cells if cell.method == "mean")
+    (store.cells / f"{damaged.key}.npz").write_bytes(b"")
+
+    def pending(rerun: str) -> tuple[Plan, list[tuple[str, int]]]:
+        plan = make_plan(request, store, rerun)
+        assert plan.damaged == (damaged.key,)
+        assert (len(plan.done), len(plan.failed)) == (3, 2)
+        return plan, sorted((cell.method, cell.split.seed) for cell in plan.pending)
+
+    new = [("mean", 2), ("raises", 2), ("skips", 2)]
+    again = [("mean", 0), ("raises", 0), ("raises", 1)]
+    plan, cells = pending("missing")
+    assert cells == sorted(new + again) and plan.unanswered == 0
+    plan, cells = pending("failed")
+    assert cells == [("raises", 0), ("raises", 1)] and plan.unanswered == 4
+    plan, cells = pending("all")
+    assert len(cells) == 9 and plan.unanswered == 0
+    plan, cells = pending("none")
+    assert cells == [] and plan.unanswered == 6
+
+
+@pytest.mark.parametrize(
+    ("rerun", "expected"),
+    [
+        ("missing", ["done", "retry", "skipped", "to run"]),
+        ("failed", ["done", "retry", "skipped", "missing"]),
+        ("all", ["rerun", "retry", "rerun", "to run"]),
+        ("none", ["done", "failed", "skipped", "missing"]),
+    ],
+)
+def test_states_in_words(ask: Any, store: Store, rerun: str, expected: list[str]) -> None:
+    one = {"known_classes": ("hole",), "seeds": (0,)}
+    run(ask("mean", "raises", "skips", **one), store)
+    plan = make_plan(ask("mean", "raises", "skips", "nan", **one), store, rerun)
+    assert states(plan) == expected
+    *_, counts = [line for line in plan_lines(plan, 1.0) if line.startswith("4 cells: ")]
+    assert all(f"{expected.count(state)} {state}" in counts for state in expected)
+    assert counts.endswith(f"; {len(plan.pending)} will be computed")
+
+
+def test_estimate(ask: Any, store: Store) -> None:
+    one = {"known_classes": ("hole",), "seeds": (0, 1, 2)}
+    request = ask("mean", "skips", **one)
+    assert make_plan(request, store).estimate(store.records()) is None
+    run(request, store)
+    means = [record for record in store.records() if record.method == "mean"]
+    timed = [
+        dataclasses.replace(record, provenance={"fit_seconds": seconds, "score_seconds": 1.0})
+        for record, seconds in zip(means, (1.0, 3.0, 90.0), strict=True)
+    ]
+    more = make_plan(ask("mean", **{**one, "seeds": range(13)}), store)
+    assert len(more.pending) == 10
+    assert more.estimate(timed) == 10 * 4.0
+    other = make_plan(ask("mean", **{**one, "seeds": (9,)}, preset="frozen"), store)
+    assert other.estimate(timed) is None
+    assert make_plan(request, store).estimate(timed) == 0
+
+
+# --- splits that are given ---
+
+
+def test_given_splits_give_the_same_cells(ask: Any, store: Store) -> None:
+    request = ask("mean")
+    splits = tuple(make_splits(request))
+    assert len(splits) == 8
+    given = dataclasses.replace(request, protocols=(), splits=splits[2:5])
+    keys = [cell.key for cell in make_plan(request, store).cells]
+    assert [cell.key for cell in make_plan(given, store).cells] == keys[2:5]
+
+
+def test_given_splits_of_other_images_are_refused(ask: Any, store: Store) -> None:
+    splits = tuple(make_splits(ask("mean")))
+    other = (Component("synthetic/disc", {**SMALL, "seed": "1"}),)
+    request = ask("mean", protocols=(), splits=splits, datasets=other)
+    with pytest.raises(DataError, match="synthetic/disc were made for other images"):
+        make_plan(request, store)
+    other = (Component("synthetic/weave", SMALL),)
+    request = ask("mean", protocols=(), splits=splits, datasets=other)
+    with pytest.raises(UsageError, match="are of other datasets than those asked for by -d"):
+        make_plan(request, store)
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("methods", "changes", "error", "message"),
+    [
+        (["devnett"], {}, UsageError, "no method 'devnett': did you mean devnet"),
+        (["mean", "mean"], {}, UsageError, "mean is asked for twice"),
+        (["mean"], {"preset": "smok"}, UsageError, "no preset 'smok': did you mean smoke"),
+        (["mean"], {"protocols": (Component("hrad"),)}, UsageError, "no protocol 'hrad'"),
+        (
+            ["mean"],
+            {"protocols": (Component("general", {"pool": "x"}),)},
+            ParameterError,
+            "general.pool='x': input should be a valid integer",
+        ),
+        (["mean"], {"engine": {"views": "1"}}, ParameterError, "engine has no parameter 'views'"),
+        (["mean"], {"known_classes": ("x",)}, UsageError, "no known class 'x'"),
+        (["mean"], {"shots": (0,)}, UsageError, "1 or more shots"),
+        (["mean"], {"seeds": ()}, UsageError, "at least one seed"),
+        (
+            ["mean"],
+            {"datasets": (Component("synthetic", SMALL), Component("synthetic"))},
+            UsageError,
+            "synthetic is asked for with two sets of parameters",
+        ),
+    ],
+)
+def test_mistakes(
+    ask: Any,
+    store: Store,
+    methods: list[str],
+    changes: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    with pytest.raises(error, match=message):
+        make_plan(ask(*methods, **changes), store)
+
+
+def test_mistakes_of_all_methods_are_listed_together(ask: Any, store: Store) -> None:
+    wrong = (Component("devnet", {"x": "1"}), Component("knn", {"k": "0"}), Component("mean"))
+    with pytest.raises(ParameterError) as caught:
+        make_plan(ask(*wrong, engine={"y": "2"}), store)
+    assert [text.split("'")[0] for text in str(caught.value).split("; ")] == [
+        "engine has no parameter ",
+        "devnet has no parameter ",
+        "knn.k=",
+    ]
+
+
+def test_a_broken_plugin_is_named(ask: Any, store: Store, plugin: Path) -> None:
+    broken = plugin.with_name("broken.py")
+    broken.write_text("import no_such_library\n" + TOYS.replace('method("', 'method("b-'))
+    METHODS.add_plugin(broken)
+    make_plan(ask("mean"), store)
+    with pytest.raises(PluginError, match="'b-mean' of .*broken.py is broken: ModuleNotFoundError"):
+        make_plan(ask("b-mean"), store)
+
+
+def test_cells_carry_what_another_process_needs(ask: Any, store: Store, plugin: Path) -> None:
+    import pickle
+
+    (cell, *_) = make_plan(ask("mean"), store).cells
+    copy: Cell = pickle.loads(pickle.dumps(cell))
+    assert (copy.key, copy.plugins, copy.engine) == (cell.key, (plugin,), cell.engine)
+    assert copy.split == cell.split and copy.manifest.digest == cell.manifest.digest
