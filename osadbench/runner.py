@@ -49,6 +49,10 @@ class Options:
     fail_fast: bool = False
 
 
+#: Threads of every cell with a frozen backbone, on any machine: see :func:`_threads`.
+HEAD_THREADS = 2
+
+
 class CellTimeoutError(BaseException):
     """A cell took longer than it was given; no ``Exception``, which a method might catch."""
 
@@ -80,6 +84,8 @@ def _run_in_parallel(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     left = {cell.key: cell for cell in cells}
+    # Threads of one cell that wait for each other must not spin on a core that another cell needs.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     parallel = joblib.Parallel(
         n_jobs=options.jobs,
         return_as="generator_unordered",
@@ -339,11 +345,13 @@ def _where(method: Method) -> dict[str, Any]:
 def _threads(method: Method, most: int) -> int:
     """Return the threads that a cell computes on.
 
-    Sums come out differently to the last bit on other numbers of threads. One thread makes the
-    scores independent of the machine's cores and of the cells beside it, and is all that heads on
-    a frozen backbone need; only where the backbone is trained would it take too long.
+    Sums come out differently to the last bit on other numbers of threads, and training makes more
+    of it. A fixed number makes scores independent of the machine's cores and of the cells beside
+    it; only where the backbone is trained would that take too long.
     """
-    return most if method.uses_backbone and method.engine.train_backbone else 1
+    if not method.uses_backbone:
+        return 1
+    return most if method.engine.train_backbone else HEAD_THREADS
 
 
 @contextlib.contextmanager

@@ -94,7 +94,7 @@ def test_the_same_bits_of_a_network_on_one_worker_and_on_two(cli: Cli) -> None:
     (first, _), _ = one.values()
     assert first["weights"] == "random:0"
     origin = Store("one").read(first["key"]).provenance  # type: ignore[union-attr]
-    assert (origin["precision"], origin["threads"]) == ("fp32", 1)
+    assert (origin["precision"], origin["threads"]) == ("fp32", 2)
     assert origin["device"]
 
 
