@@ -168,8 +168,10 @@ def precompute(cells: Sequence[Cell]) -> None:
         try:
             train, labels, test = _data(cell)
             method = _method(cell)
-            method.precompute(train, labels)
-            method.precompute(test)
+            # On the threads of the cells: features too differ to the last bit on others.
+            with _limit_threads(_threads(method, os.cpu_count() or 1)):
+                method.precompute(train, labels)
+                method.precompute(test)
         except PrecheckError:
             raise
         except (Exception, SystemExit):  # noqa: S112
