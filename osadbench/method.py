@@ -22,10 +22,10 @@ import numpy as np
 import numpy.typing as npt
 
 from osadbench import settings
-from osadbench.errors import ContractError, NotFittedError
+from osadbench.errors import ContractError, NotFittedError, ParameterError
 from osadbench.params import Params as BaseParams
 from osadbench.params import resolve_params
-from osadbench.types import FloatArray, ImageSequence, Split, UInt8Array
+from osadbench.types import Float32Array, FloatArray, ImageSequence, Split, UInt8Array
 
 __all__ = ["Method", "check_images", "check_training_data", "clone"]
 
@@ -37,8 +37,14 @@ class Method(ABC):
         name: Set by ``@register_method``.
         Params: The method's parameters, a subclass of :class:`osadbench.params.Params`.
         presets: Parameter values by preset, where they differ from the defaults of ``Params``.
-        supervised: Whether labelled anomalies change the scores.
-        uses_backbone: Whether the engine's backbone and its weights change the scores.
+        fixed: Parameter values that make a named variant what it is; nobody can set them.
+        engine_settings: Engine settings by preset that the method has of its own, such as another
+            backbone; what the user asks for is stronger.
+        supervised: Whether labelled anomalies change the scores. Other methods are never given any,
+            so that their one- and ten-shot results are one.
+        is_control: Whether the method learns nothing, on purpose.
+        uses_backbone: Whether the engine's backbone and its weights change the scores; a property
+            where that depends on the parameters.
 
     Args:
         seed: Seed of everything random in the method; any integer of 0 or more.
@@ -49,14 +55,17 @@ class Method(ABC):
     name: ClassVar[str] = ""
     Params: ClassVar[type[BaseParams]] = BaseParams
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    engine_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     supervised: ClassVar[bool] = True
-    uses_backbone: ClassVar[bool] = False
+    is_control: ClassVar[bool] = False
+    uses_backbone: bool = False
 
     def __init__(
         self, *, seed: int = 0, engine: settings.Engine | str = "frozen", **params: Any
     ) -> None:
         self.seed = seed
-        self.engine = settings.engine(engine) if isinstance(engine, str) else engine
+        self.engine = self.engine_for(engine) if isinstance(engine, str) else engine
         self._given = params
         # A bad parameter is reported here, by name, rather than in the middle of `fit`.
         self.params = self.resolve_params(self.engine.preset, params)
@@ -71,10 +80,40 @@ class Method(ABC):
         """Return the parameters with defaults, preset and given values in this order of strength.
 
         Raises:
-            ParameterError: Unknown names or wrong values, all reported together.
+            ParameterError: Unknown names or wrong values, all reported together; or a value given
+                that the variant fixes.
         """
-        layer = cls.presets.get(preset, {})
-        return resolve_params(cls.Params, cls.name or cls.__name__, layer, given)
+        owner = cls.name or cls.__name__
+        layers = (cls.presets.get(preset, {}), given, cls.fixed)
+        params = resolve_params(cls.Params, owner, *layers)
+        asked = resolve_params(cls.Params, owner, *layers[:2])
+        for key in sorted(given.keys() & cls.fixed.keys()):
+            if getattr(asked, key) != getattr(params, key):
+                raise ParameterError(
+                    f"{owner} has {key}={_text(cls.fixed[key])} by definition, got "
+                    f"{_text(given[key])}: leave it out, or run the method it is a variant of"
+                )
+        return params
+
+    @classmethod
+    def engine_for(cls, preset: str, **overrides: Any) -> settings.Engine:
+        """Return a preset's engine settings with the method's own, then the overrides, on top.
+
+        Raises:
+            UsageError: The preset is unknown.
+            ParameterError: A field is unknown or has a wrong value.
+        """
+        return settings.engine(preset, **{**cls.engine_settings.get(preset, {}), **overrides})
+
+    @classmethod
+    def label(cls, engine: settings.Engine) -> str:
+        """Return the name that tables show, where the engine decides what the method really is."""
+        return cls.name
+
+    @property
+    def needs_outliers(self) -> bool:
+        """Whether ``fit`` takes external outliers, images of other data, under label 2."""
+        return False
 
     @abstractmethod
     def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
@@ -83,7 +122,8 @@ class Method(ABC):
         Args:
             X: n RGB images: an array ``(n, H, W, 3)`` or a sequence of ``(H, W, 3)``, uint8,
                 0 to 255. Sizes may differ within a sequence.
-            y: n labels: 0 normal, 1 labelled anomaly.
+            y: n labels: 0 normal, 1 labelled anomaly; 2 external outlier, for methods that say so
+                by :attr:`needs_outliers`.
 
         Returns:
             The method itself.
@@ -111,8 +151,20 @@ class Method(ABC):
         parallel; nothing may be learnt here. The default does nothing.
         """
 
-    @classmethod
-    def skip(cls, split: Split) -> str | None:
+    def score_maps(self, X: ImageSequence) -> list[Float32Array]:
+        """Return one map of scores per image, float32 ``(H, W)``, larger = more anomalous.
+
+        Each map has its image's own size. Values of different methods do not compare.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ContractError: The method has none, or ``X`` is not of the contract's form.
+        """
+        raise ContractError(
+            f"{type(self).__name__} has no score maps: it scores an image as a whole"
+        )
+
+    def skip(self, split: Split) -> str | None:
         """Return why the method has no honest form on a split, or None where it has one."""
         return None
 
@@ -131,6 +183,10 @@ class Method(ABC):
     def __repr__(self) -> str:
         given = {"seed": self.seed, "engine": self.engine.preset, **self._given}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 M = TypeVar("M", bound=Method)
@@ -193,19 +249,37 @@ def _check_image(image: UInt8Array, index: int, wanted: str) -> None:
         raise ContractError(f"{wanted}, got {image.dtype} {image.shape} at index {index}")
 
 
-def check_training_data(X: ImageSequence, y: npt.ArrayLike) -> npt.NDArray[np.int64]:
+def check_training_data(
+    X: ImageSequence, y: npt.ArrayLike, *, outliers: bool = False
+) -> npt.NDArray[np.int64]:
     """Check what ``fit`` was given and return the labels as int64 ``(n,)``.
 
+    Args:
+        X: Images.
+        y: Labels.
+        outliers: Whether external outliers, label 2, are needed; otherwise they are refused.
+
     Raises:
-        ContractError: Images or labels are not of the contract's form, their numbers differ, or no
-            label is 0.
+        ContractError: Images or labels are not of the contract's form, their numbers differ, no
+            label is 0, or none is 2 where outliers are needed.
     """
     n = check_images(X)
     labels = np.asarray(y)
     if labels.shape != (n,):
         raise ContractError(f"expected {n} labels, one for each image, got shape {labels.shape}")
-    if labels.dtype.kind not in "biuf" or not np.isin(labels, (0, 1)).all():
-        raise ContractError("expected labels of 0 (normal) and 1 (labelled anomaly) only")
+    known = "0 (normal) and 1 (labelled anomaly)" + (
+        " and 2 (external outlier)" if outliers else ""
+    )
+    if (
+        labels.dtype.kind not in "biuf"
+        or not np.isin(labels, (0, 1, 2) if outliers else (0, 1)).all()
+    ):
+        raise ContractError(f"expected labels of {known} only")
     if not (labels == 0).any():
         raise ContractError("expected at least one normal image (label 0) to train on, got none")
+    if outliers and not (labels == 2).any():
+        raise ContractError(
+            "expected images of other data as external outliers (label 2), got none: with "
+            "osadbench run, name them by --outliers DIR or --outliers DATASET"
+        )
     return labels.astype(np.int64)

@@ -10,6 +10,7 @@ are an error. What cannot be read or imported is listed as broken and stops noth
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -150,7 +151,8 @@ class Registry:
         self, path: Path, module: str | None, *, builtin: bool
     ) -> Iterable[tuple[Entry, Callable[[], Any]]]:
         try:
-            names = _registered_names(path, f"register_{self.kind}")
+            changed = path.stat().st_mtime_ns
+            names = _registered_names(path, f"register_{self.kind}", changed)
         except (SyntaxError, ValueError, OSError) as error:
             # The stem stands in for the name that could not be read; plug-in files are for both
             # kinds, and a broken one is shown once.
@@ -181,7 +183,9 @@ class Registry:
         return Entry(point.name, f"{package} ({point.value})", summary, error), load
 
 
-def _registered_names(path: Path, decorator: str) -> list[tuple[str, str]]:
+@functools.lru_cache(maxsize=512)
+def _registered_names(path: Path, decorator: str, changed: int) -> tuple[tuple[str, str], ...]:
+    """Return the names and summaries of a file's components; ``changed`` only tells its states."""
     tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     names = []
     for node in tree.body:
@@ -196,7 +200,7 @@ def _registered_names(path: Path, decorator: str) -> list[tuple[str, str]]:
                 and isinstance(call.args[0], ast.Constant)
             ):
                 names.append((str(call.args[0].value), _first_line(ast.get_docstring(node))))
-    return names
+    return tuple(names)
 
 
 def _import_file(path: Path) -> ModuleType:

@@ -30,9 +30,14 @@ class Engine(Params):
         pyramid: How smaller scales are made: ``"antialias"`` (bilinear with antialiasing) or
             ``"nearest"`` (nearest neighbour on the normalised tensor, as the public code of DevNet
             and DRA does).
+        normalise: Whether pixels are normalised as the backbone was trained to see them; else they
+            enter it as values of 0 to 1.
         train_backbone: Whether the backbone is trained with the heads.
-        normal_views: Cached rotated views per normal training image, beside the plain one. Used,
-            like the next two, only where the backbone is frozen.
+        normal_views: Cached rotated views per normal training image, beside the plain one. Without
+            any, heads learn to tell a rotated image from a plain one instead of an anomaly from a
+            normal: on the ``synthetic`` dataset (difficulty 0.8, general protocol, ten shots, three
+            categories, two seeds) 4 in place of 0 raised DevNet's mean AUROC from .818 to .894 and
+            FLOS's from .757 to .886. Used, like the next two, only where the backbone is frozen.
         seen_views: Cached rotated views per labelled anomaly, beside the plain one.
         pseudo_views: Cached pseudo anomalies in all, spread over the normal training images.
         precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 where
@@ -47,8 +52,9 @@ class Engine(Params):
     weights: str = "auto"
     image_sizes: tuple[int, ...] = (320, 224)
     pyramid: Literal["antialias", "nearest"] = "antialias"
+    normalise: bool = True
     train_backbone: bool = False
-    normal_views: int = pydantic.Field(default=0, ge=0)
+    normal_views: int = pydantic.Field(default=4, ge=0)
     seen_views: int = pydantic.Field(default=24, ge=0)
     pseudo_views: int = pydantic.Field(default=512, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -86,6 +92,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "backbone": "test_efficientnet",
         "weights": "random",
         "image_sizes": (64, 32),
+        "normal_views": 1,
         "seen_views": 4,
         "pseudo_views": 16,
         "precision": "fp32",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from osadbench.params import digest
 
 __all__ = [
     "NORMAL_CLASS",
+    "Float32Array",
     "FloatArray",
     "ImageRecord",
     "ImageSequence",
@@ -22,13 +23,34 @@ __all__ = [
     "Record",
     "Split",
     "UInt8Array",
+    "place_name",
+    "split_title",
 ]
 
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
 
 #: Class name of normal images in every manifest, as in the MVTec AD layout.
 NORMAL_CLASS = "good"
+
+
+def place_name(dataset: str, category: str) -> str:
+    """Return ``dataset/category``, or ``dataset`` where there are no categories."""
+    return f"{dataset}/{category}" if category else dataset
+
+
+def split_title(split: Split | Record, protocol: str | None = None) -> str:
+    """Return a split in words, such as ``"elpv hard mono 10-shot seed 0"``.
+
+    Args:
+        split: A split, or the record of a cell on it.
+        protocol: Stands in place of the protocol's name, where its parameters are to be shown.
+    """
+    place = place_name(split.dataset, split.category)
+    known = f" {split.known_class}" if split.known_class else ""
+    name = protocol or split.protocol
+    return f"{place} {name}{known} {split.shots}-shot seed {split.seed}"
 
 
 @dataclass(frozen=True, order=True)
@@ -77,7 +99,7 @@ class Manifest:
     @property
     def name(self) -> str:
         """``dataset`` or ``dataset/category``."""
-        return f"{self.dataset}/{self.category}" if self.category else self.dataset
+        return place_name(self.dataset, self.category)
 
     @cached_property
     def digest(self) -> str:
@@ -117,7 +139,7 @@ class Split:
         category: Category, or ``""``.
         known_class: The class the labelled anomalies come from; ``""`` where all classes serve.
         shots: Labelled anomalies asked for. Fewer stand in ``train_anomalies`` where the known
-            class is smaller than that.
+            class is smaller than that. 0 only by :meth:`without_labels`.
         seed: The repetition's seed as the user gave it.
         manifest_digest: Digest of the manifest the paths belong to.
         train_normals: Paths of the normal training images, sorted.
@@ -146,6 +168,13 @@ class Split:
     def row(self) -> str:
         """Name of the split's row in a table: category, known class, or the dataset itself."""
         return "/".join(part for part in (self.category, self.known_class) if part) or self.dataset
+
+    def without_labels(self) -> Split:
+        """Return the same split for a method that takes no labelled anomalies.
+
+        The test set stays as it is, so that splits which differ only in their shots become one.
+        """
+        return replace(self, shots=0, train_anomalies=())
 
     def to_dict(self) -> dict[str, Any]:
         """Return the attributes as plain JSON values."""
@@ -187,6 +216,9 @@ class Record:
         traceback: The failure's traceback, or None.
         provenance: Commit, versions, device, seconds, memory: what should not change scores.
         scores_sha256: Digest of the file of per-image scores, or None.
+        departures: Engine settings in which the method departs, by its own definition, from
+            ``engine``, which holds those of the request; where it names a backbone, ``weights``
+            are that backbone's.
         schema: Version of this layout.
     """
 
@@ -211,6 +243,7 @@ class Record:
     traceback: str | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     scores_sha256: str | None = None
+    departures: dict[str, Any] = field(default_factory=dict)
     schema: int = 1
 
 

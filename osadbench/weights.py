@@ -15,7 +15,15 @@ from osadbench.cache import write_atomically
 from osadbench.errors import WeightsError
 from osadbench.settings import Engine
 
-__all__ = ["SUFFIXES", "WeightsFile", "find_weights", "network_is_off", "remember_hub_file"]
+__all__ = [
+    "SUFFIXES",
+    "TORCHVISION_FILES",
+    "WeightsFile",
+    "find_weights",
+    "network_is_off",
+    "remember_hub_file",
+    "torchvision_file",
+]
 
 logger = logging.getLogger("osadbench")
 
@@ -31,9 +39,14 @@ _PACKAGE_FILE = "models/efficientnet-lite0-57934424.pth"
 _HUB_FILES = {
     "resnet18.tv_in1k": ("timm/resnet18.tv_in1k", "model.safetensors"),
     "resnet50.tv_in1k": ("timm/resnet50.tv_in1k", "model.safetensors"),
+    "vgg16.tv_in1k": ("timm/vgg16.tv_in1k", "model.safetensors"),
+    "wide_resnet50_2.tv_in1k": ("timm/wide_resnet50_2.tv_in1k", "model.safetensors"),
     "tf_efficientnet_lite0": ("timm/tf_efficientnet_lite0.in1k", "model.safetensors"),
     "tf_efficientnet_lite0.in1k": ("timm/tf_efficientnet_lite0.in1k", "model.safetensors"),
 }
+
+#: Backbones that timm lacks, and their files on torchvision's site.
+TORCHVISION_FILES = {"alexnet.tv_in1k": "alexnet-owt-7be5be79.pth"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,8 @@ class WeightsFile:
             ``""`` where the file must be fetched first.
         path: The file; None for random weights and for a file still to be fetched.
         kind: ``"file"`` (named by the user), ``"package"`` (of an installed package), ``"hub"``
-            (of the Hugging Face hub's cache, or to be fetched into it), or ``"random"``.
+            (of the cache of the Hugging Face hub or of torchvision, or to be fetched into it), or
+            ``"random"``.
     """
 
     identity: str
@@ -70,11 +84,29 @@ def find_weights(engine: Engine, cache: Path) -> WeightsFile:
         return _named_file(engine.weights)
     if engine.backbone in _PACKAGED and (packaged := _packaged_file()) is not None:
         return _hashed(packaged, "package")
+    if engine.backbone in TORCHVISION_FILES:
+        return _torchvision_weights(engine)
     known = _read_index(cache).get(engine.backbone) or _HUB_FILES.get(engine.backbone)
     if known is not None and (cached := _cached_hub_file(*known)) is not None:
         return _hashed(cached, "hub")
     if network_is_off(engine):
         raise WeightsError(_nothing_found(engine.backbone, known[0] if known else "them"))
+    return WeightsFile("", None, "hub")
+
+
+def torchvision_file(backbone: str) -> Path:
+    """Return where torch.hub keeps the weights of one of :data:`TORCHVISION_FILES`."""
+    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    hub = Path(os.environ.get("TORCH_HOME") or Path(home, "torch"), "hub")
+    return hub.expanduser() / "checkpoints" / TORCHVISION_FILES[backbone]
+
+
+def _torchvision_weights(engine: Engine) -> WeightsFile:
+    path = torchvision_file(engine.backbone)
+    if path.is_file():
+        return _hashed(path, "hub")
+    if network_is_off(engine):
+        raise WeightsError(_nothing_found(engine.backbone, path.name))
     return WeightsFile("", None, "hub")
 
 

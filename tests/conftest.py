@@ -12,6 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 
+from osadbench.settings import Engine, engine  # noqa: E402
+
 pytest_plugins = ["pytester"]
 
 RunPython = Callable[..., str]
@@ -25,6 +27,12 @@ def _settings_of_the_tests_only(
     for name in [name for name in os.environ if name.startswith("OSADBENCH_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("OSADBENCH_CACHE_DIR", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    """Return the smoke settings, with a cache that the tests of one file share."""
+    return engine("smoke", device="cpu", cache_dir=str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from pydantic import Field
 from osadbench.errors import ContractError, NotFittedError, ParameterError, UsageError
 from osadbench.method import Method, check_images, check_training_data, clone
 from osadbench.params import Params
-from osadbench.settings import engine
+from osadbench.settings import Engine, engine
 from osadbench.testing import toy_images
 from osadbench.types import UInt8Array
 
@@ -54,6 +54,52 @@ def test_defaults_presets_and_given_values_in_this_order() -> None:
     assert WithPresets(engine=engine("paper", device="cpu")).params == toys.NearestParams(weight=1)
 
 
+class Variant(WithPresets):
+    fixed = {"weight": 0.5}
+    engine_settings = {"smoke": {"image_sizes": (48,), "backbone": "vgg11"}}
+
+    @classmethod
+    def label(cls, engine: Engine) -> str:
+        return f"variant-{engine.preset}"
+
+
+def test_a_variant_fixes_parameters() -> None:
+    assert Variant(engine="paper").params == toys.NearestParams(weight=0.5)
+    assert Variant(neighbours=2, weight=0.5).params == toys.NearestParams(neighbours=2, weight=0.5)
+    with pytest.raises(ParameterError, match=r"Variant has weight=0\.5 by definition, got 0\.1"):
+        Variant(weight=0.1)
+
+
+def test_a_method_has_engine_settings_of_its_own() -> None:
+    own = Variant.engine_for("smoke", device="cpu")
+    assert (own.image_sizes, own.backbone, own.device) == ((48,), "vgg11", "cpu")
+    assert own.seen_views == engine("smoke").seen_views
+    assert Variant.engine_for("smoke", image_sizes=(64,)).image_sizes == (64,)
+    assert Variant.engine_for("frozen") == engine("frozen")
+    assert Variant(engine="smoke").engine == Variant.engine_for("smoke")
+    given = engine("smoke")
+    assert Variant(engine=given).engine is given
+    with pytest.raises(UsageError, match="no preset 'smok'"):
+        Variant.engine_for("smok")
+    assert (Variant.label(own), toys.Nearest.label(own)) == ("variant-smoke", "")
+
+
+def test_what_a_plain_method_has_not() -> None:
+    method = toys.Nearest().fit(*toy_images(4, 2, 16))
+    assert method.needs_outliers is False and toys.Nearest.is_control is False
+    with pytest.raises(ContractError, match="Nearest has no score maps"):
+        method.score_maps(IMAGES)
+
+
+def test_outliers_among_the_labels() -> None:
+    labels = check_training_data(IMAGES, [0, 0, 1, 2, 2, 2], outliers=True)
+    assert labels.tolist() == [0, 0, 1, 2, 2, 2]
+    with pytest.raises(ContractError, match=r"outliers \(label 2\), got none: .* by --outliers"):
+        check_training_data(IMAGES, [0, 0, 0, 0, 1, 1], outliers=True)
+    with pytest.raises(ContractError, match=r"and 2 \(external outlier\) only"):
+        check_training_data(IMAGES, [0, 0, 0, 0, 1, 3], outliers=True)
+
+
 def test_mistakes_are_reported_by_the_constructor() -> None:
     with pytest.raises(ParameterError) as caught:
         toys.Nearest(neighbour=2, weight=3.0)
@@ -89,8 +135,8 @@ def test_score_before_fit_says_what_to_do() -> None:
 
 
 def test_methods_skip_nothing_and_precompute_nothing_by_default() -> None:
-    assert toys.Nearest.skip(None) is None  # type: ignore[arg-type]
     method = toys.Nearest()
+    assert method.skip(None) is None  # type: ignore[arg-type]
     before = dict(vars(method))
     method.precompute(IMAGES, [0] * 6)
     assert vars(method) == before

@@ -225,5 +225,6 @@ def test_cutpaste_mix_takes_either_with_equal_chance(monkeypatch: pytest.MonkeyP
     assert sum(taken) == pytest.approx(200, abs=40)
 
 
-def test_dra_offers_every_source() -> None:
-    assert get_args(DRAParams.model_fields["pseudo"].annotation) == PSEUDO_SOURCES
+def test_dra_offers_its_papers_sources_and_external_images() -> None:
+    offered = get_args(DRAParams.model_fields["pseudo"].annotation)
+    assert set(offered) == {*PSEUDO_SOURCES, "external"} - {"perlin"}

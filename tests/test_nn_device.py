@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from osadbench.errors import PrecheckError
+from osadbench.method import Method
 from osadbench.methods.devnet import DevNet
 from osadbench.methods.dra import DRA
 from osadbench.nn.device import autocast, device_name, resolve_device, resolve_precision
+from osadbench.registry import METHODS
 from osadbench.settings import Engine, engine
 from osadbench.testing import toy_images
 
@@ -102,3 +105,27 @@ def test_methods_train_on_a_gpu(
     assert (scores == fitted.score(images)).all()
     alone = fitted.score(images[:1])
     assert alone == pytest.approx(scores[:1], rel=1e-3, abs=1e-3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("name", METHODS.names())
+def test_every_method_computes_on_a_gpu(name: str) -> None:
+    kind: type[Method] = METHODS.get(name)
+    images, labels = toy_images(12, 4)
+    others, _ = toy_images(0, 4, green=True)
+    scores = []
+    for device in ("cuda", "cpu"):
+        method = kind(engine=kind.engine_for("smoke", device=device), seed=1)
+        if method.needs_outliers:
+            method.fit(np.concatenate([images, others]), np.r_[labels, [2] * 4])
+        else:
+            method.fit(images, labels)
+        scores.append(method.score(images))
+        assert np.isfinite(scores[-1]).all()
+        if type(method).score_maps is not Method.score_maps:
+            maps = method.score_maps(images[:2])
+            assert [values.shape for values in maps] == [(64, 64)] * 2
+            assert all(np.isfinite(values).all() for values in maps)
+    # One seed draws the same on both; training then drifts apart by rounding.
+    agreement = np.asarray(np.corrcoef(np.stack(scores)))
+    assert agreement[0, 1] > 0.9

@@ -9,17 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import osadbench.nn.fitting as fitting
 from osadbench.methods.devnet import DevNet
 from osadbench.methods.dra import DRA
 from osadbench.methods.knn import KNN
 from osadbench.nn.augment import pseudo_anomaly, random_rotation
 from osadbench.nn.backbones import build_backbone, resolve_weights
 from osadbench.nn.endtoend import TrainedFeatures, TrainingImages
-from osadbench.nn.features import to_tensor
-from osadbench.nn.fitting import open_features
+from osadbench.nn.features import PLAIN, View, to_tensor, view_pixels
 from osadbench.nn.images import ArrayImages
 from osadbench.nn.optimise import optimise
 from osadbench.nn.random import isolated_rng
+from osadbench.nn.sampler import NORMAL, OUTLIER, PSEUDO, SEEN
+from osadbench.nn.taps import LAST, Tap
 from osadbench.settings import engine
 from osadbench.testing import toy_images
 from osadbench.types import FloatArray
@@ -48,15 +50,18 @@ def train(method: DRA | DevNet, monkeypatch: pytest.MonkeyPatch) -> Run:
     after: list[Tensor] = []
 
     def noted(
-        parameters: Iterable[nn.Parameter], loss: Callable[[], Tensor], params: Any
+        parameters: Iterable[nn.Parameter],
+        loss: Callable[[], Tensor],
+        params: Any,
+        **options: Any,
     ) -> list[float]:
         trained = list(parameters)
         before.extend(p.detach().clone() for p in trained)
-        history = optimise(trained, loss, params)
+        history = optimise(trained, loss, params, **options)
         after.extend(p.detach().clone() for p in trained)
         return history
 
-    monkeypatch.setattr("osadbench.nn.fitting.optimise", noted)
+    monkeypatch.setattr(fitting, "optimise", noted)
     method.fit(IMAGES, LABELS)
     return Run(method, before, after, method.score(UNSEEN))
 
@@ -170,16 +175,14 @@ def test_mixed_references_are_fixed_too() -> None:
 
 @pytest.fixture(scope="module")
 def features() -> TrainedFeatures:
-    opened = open_features(SETTINGS)
-    assert isinstance(opened, TrainedFeatures)
-    return opened
+    return TrainedFeatures(SETTINGS)
 
 
 @pytest.mark.parametrize("source", ["cutmix", None])
 def test_training_images_are_augmented_by_their_kind(
     features: TrainedFeatures, monkeypatch: pytest.MonkeyPatch, source: str | None
 ) -> None:
-    monkeypatch.setattr(features, "forward", lambda pixels: [pixels])
+    monkeypatch.setattr(features, "differentiable", lambda pixels: [pixels])
     images = TrainingImages(features, ArrayImages(IMAGES), source)
     indices, codes = torch.tensor([3, 13, 5, 3]), torch.tensor([0, 1, 2 if source else 0, 0])
     with isolated_rng(7):
@@ -194,6 +197,50 @@ def test_training_images_are_augmented_by_their_kind(
     assert not torch.equal(pixels[0], pixels[3]), "the same image is turned anew"
 
 
+def test_external_pseudo_anomalies_are_rotated_as_any_image(
+    features: TrainedFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "differentiable", lambda pixels: [pixels])
+    images = TrainingImages(features, ArrayImages(IMAGES), "external")
+    indices, codes = torch.tensor([3, 13, 5]), torch.tensor([PSEUDO, OUTLIER, NORMAL])
+    with isolated_rng(7):
+        [pixels] = images.maps(indices, codes)
+    with isolated_rng(7):
+        wanted = [random_rotation(image) for image in to_tensor(IMAGES[indices.numpy()])]
+    assert torch.equal(pixels, torch.stack(wanted))
+
+
+def test_without_augmentation_training_images_are_plain(
+    features: TrainedFeatures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "differentiable", lambda pixels: [pixels])
+    images = TrainingImages(features, ArrayImages(IMAGES), None, augment=False)
+    [pixels] = images.maps(torch.tensor([3, 13]), torch.tensor([NORMAL, SEEN]))
+    assert torch.equal(pixels, to_tensor(IMAGES[[3, 13]]))
+
+
+def test_a_trained_backbone_gives_the_stages_that_are_read() -> None:
+    taps = (Tap(8), Tap(16, max_pool=True), LAST)
+    tapped = TrainedFeatures(SETTINGS, taps)
+    assert tapped.channels == [128, 256, 512]
+    maps = tapped.evaluate(ArrayImages(IMAGES), range(2))
+    sides = [(128, 8), (256, 2), (512, 2), (128, 4), (256, 1), (512, 1)]
+    assert [tuple(scale.shape) for scale in maps] == [(2, c, s, s) for c, s in sides]
+
+
+def test_rows_of_views_are_augmented_but_carry_no_gradients(features: TrainedFeatures) -> None:
+    requests = [(0, PLAIN), (0, View("rotate", 1)), (3, View("cutmix", 0)), (0, PLAIN)]
+    rows = features.rows(ArrayImages(IMAGES), requests)
+    pixels = view_pixels(ArrayImages(IMAGES), requests, 64)
+    with torch.no_grad():
+        wanted = features.differentiable(pixels)
+    for scale, other in zip(rows, wanted, strict=True):
+        assert not scale.requires_grad
+        torch.testing.assert_close(scale, other, rtol=1e-4, atol=1e-5)
+    assert torch.equal(rows[0][0], rows[0][3])
+    assert not torch.equal(rows[0][0], rows[0][1])
+
+
 def test_evaluation_sees_plain_images_without_gradients(features: TrainedFeatures) -> None:
     features.backbone.train()
     maps = features.evaluate(ArrayImages(IMAGES), range(10))
@@ -201,7 +248,7 @@ def test_evaluation_sees_plain_images_without_gradients(features: TrainedFeature
     assert [tuple(scale.shape) for scale in maps] == [(10, 512, 2, 2), (10, 512, 1, 1)]
     assert not any(scale.requires_grad for scale in maps)
     with torch.no_grad():
-        wanted = features.forward(to_tensor(IMAGES[:10]))
+        wanted = features.differentiable(to_tensor(IMAGES[:10]))
     for scale, other in zip(maps, wanted, strict=True):
         torch.testing.assert_close(scale, other, rtol=1e-4, atol=1e-5)
 
@@ -222,8 +269,6 @@ def test_the_control_takes_the_backbone_as_it_is() -> None:
 def test_nothing_is_cached_for_a_backbone_that_is_trained(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "osadbench.nn.fitting.FrozenFeatures", lambda *_: pytest.fail("asked for features")
-    )
+    monkeypatch.setattr(fitting, "FrozenFeatures", lambda *_: pytest.fail("asked for features"))
     DevNet(engine=SETTINGS).precompute(IMAGES, LABELS)
     DevNet(engine=SETTINGS).precompute(IMAGES)

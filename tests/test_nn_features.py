@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,19 +11,22 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from osadbench.images import array_digest, resize
+from osadbench.images import DECODER, array_digest, resize
 from osadbench.nn.augment import pseudo_anomaly, random_rotation
 from osadbench.nn.backbones import Backbone, frozen_backbone
 from osadbench.nn.features import (
     BATCH,
     PLAIN,
     FrozenFeatures,
-    FrozenTrainingSet,
     View,
     to_tensor,
 )
 from osadbench.nn.images import ArrayImages, as_lazy_images
 from osadbench.nn.random import isolated_rng
+from osadbench.nn.sampler import NORMAL, OUTLIER, PSEUDO, SEEN
+from osadbench.nn.taps import LAST, Tap
+from osadbench.nn.view_pool import FrozenTrainingSet
+from osadbench.params import digest
 from osadbench.seeds import derive_seed
 from osadbench.settings import Engine, engine
 from osadbench.testing import toy_images
@@ -38,7 +42,8 @@ REQUESTS = [(index, view) for index in (0, 3) for view in VIEWS] + [(7, PLAIN)]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Engine:
-    return engine("smoke", device="cpu", cache_dir=str(tmp_path / "cache"))
+    cache = str(tmp_path / "cache")
+    return engine("smoke", device="cpu", cache_dir=cache, normal_views=0)
 
 
 @pytest.fixture
@@ -47,9 +52,9 @@ def passes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
     shapes: list[tuple[int, ...]] = []
     forward = Backbone.forward
 
-    def counted(self: Backbone, images: Tensor) -> Tensor:
+    def counted(self: Backbone, images: Tensor, *taps: Any) -> list[Tensor]:
         shapes.append(tuple(images.shape))
-        return forward(self, images)
+        return forward(self, images, *taps)
 
     monkeypatch.setattr(Backbone, "forward", counted)
     return shapes
@@ -84,7 +89,7 @@ def test_plain_rows_are_the_backbones_maps(settings: Engine) -> None:
     backbone = frozen_backbone(settings, CPU)
     pixels = to_tensor(np.stack([resize(ARRAYS[index], 64) for index in range(BATCH)]))
     with torch.no_grad():
-        wanted = [backbone(scale).half() for scale in backbone.pyramid(pixels, settings)]
+        wanted = [backbone(scale)[0].half() for scale in backbone.pyramid(pixels, settings)]
     assert equal(rows(settings, [(index, PLAIN) for index in range(BATCH)]), wanted)
 
 
@@ -100,7 +105,7 @@ def test_a_views_draws_depend_on_the_image_and_its_number_alone(
     backbone = frozen_backbone(settings, CPU)
     batch = torch.cat([turned[None], torch.zeros(BATCH - 1, 3, 64, 64)])
     with torch.no_grad():
-        wanted = [backbone(scale)[:1].half() for scale in backbone.pyramid(batch, settings)]
+        wanted = [backbone(scale)[0][:1].half() for scale in backbone.pyramid(batch, settings)]
     torch.manual_seed(1)
     assert equal(rows(settings, [(2, view)]), wanted)
     alone = ArrayImages(ARRAYS[2:3])
@@ -182,6 +187,94 @@ def test_what_changes_features_has_a_folder_of_its_own(settings: Engine, tmp_pat
         assert len(new) == n_new, change
         seen |= new
     assert "weights" not in settings.identity(), "which is why the file's hash names the folder"
+
+
+TAPS = (Tap(8), Tap(16, max_pool=True))
+
+
+def test_every_tap_has_a_folder_of_its_own(settings: Engine) -> None:
+    FrozenFeatures(settings).rows(IMAGES, [(0, PLAIN)])
+    last = folders(settings)
+    FrozenFeatures(settings, TAPS).rows(IMAGES, [(0, PLAIN)])
+    assert len(folders(settings) - last) == 4
+    FrozenFeatures(settings, [Tap(16)]).rows(IMAGES, [(0, PLAIN)])
+    assert len(folders(settings) - last) == 6, "pooled and unpooled maps don't mix"
+    FrozenFeatures(settings, [*TAPS, LAST]).rows(IMAGES, [(0, PLAIN)])
+    assert len(folders(settings)) == 8, "a tap's folder does not depend on the others"
+
+
+def test_a_taps_folder_holds_its_maps_whoever_computed_them(
+    settings: Engine, passes: list[tuple[int, ...]]
+) -> None:
+    both = FrozenFeatures(settings, TAPS).rows(IMAGES, REQUESTS)
+    passes.clear()
+    for number, tap in enumerate(TAPS):
+        alone = FrozenFeatures(settings, [tap])
+        assert equal(alone.rows(IMAGES, REQUESTS), both[number::2])
+        memory = FrozenFeatures(settings.model_copy(update={"cache_dir": None}), [tap])
+        assert not passes
+        assert equal(memory.rows(IMAGES, REQUESTS), both[number::2])
+        passes.clear()
+
+
+def test_raw_pixels_have_a_folder_of_their_own(settings: Engine) -> None:
+    normalised = rows(settings, [(0, PLAIN)])
+    seen = folders(settings)
+    raw = rows(settings.model_copy(update={"normalise": False}), [(0, PLAIN)])
+    assert len(folders(settings) - seen) == 2
+    assert not any(map(torch.equal, normalised, raw))
+
+
+def test_the_default_folders_have_the_names_they_always_had(settings: Engine) -> None:
+    rows(settings, [(0, PLAIN)])
+    names = {
+        "version": 2,
+        "backbone": "test_efficientnet",
+        "weights": "random:0",
+        "first_size": 64,
+        "pyramid": "antialias",
+        "precision": "fp32",
+        "device": "cpu",
+        "decoder": DECODER,
+    }
+    wanted = {f"{digest({**names, 'size': size})[:16]}-{size}" for size in (64, 32)}
+    assert folders(settings) == wanted
+
+
+def test_maps_come_by_size_and_then_by_tap(settings: Engine) -> None:
+    features = FrozenFeatures(settings, TAPS)
+    maps = features.rows(IMAGES, REQUESTS)
+    assert features.channels == [32, 48]
+    sides = [(32, 8), (48, 2), (32, 4), (48, 1)]
+    assert [tuple(scale.shape[1:]) for scale in maps] == [(c, s, s) for c, s in sides]
+    backbone = frozen_backbone(settings, CPU)
+    pixels = to_tensor(np.stack([resize(ARRAYS[index], 64) for index in range(BATCH)]))
+    with torch.no_grad():
+        scales = backbone.pyramid(pixels, settings)
+        wanted = [maps for scale in scales for maps in backbone(scale, TAPS)]
+    evaluated = features.evaluate(IMAGES, range(BATCH))
+    assert equal(evaluated, [scale.half().float() for scale in wanted])
+
+
+def test_a_pickle_keeps_the_taps(settings: Engine) -> None:
+    features = FrozenFeatures(settings, TAPS)
+    loaded = pickle.loads(pickle.dumps(features))
+    assert loaded.taps == TAPS
+    assert equal(loaded.rows(IMAGES, REQUESTS), features.rows(IMAGES, REQUESTS))
+
+
+@pytest.mark.parametrize("taps", [(LAST,), TAPS])
+def test_gradients_reach_pixels_through_the_same_maps(
+    settings: Engine, taps: tuple[Tap, ...]
+) -> None:
+    features = FrozenFeatures(settings, taps)
+    pixels = to_tensor(np.stack([resize(ARRAYS[index], 64) for index in (0, 3)])).requires_grad_()
+    maps = features.differentiable(pixels)
+    for scale, cached in zip(maps, features.evaluate(IMAGES, [0, 3]), strict=True):
+        torch.testing.assert_close(scale.detach(), cached, rtol=2e-3, atol=1e-4)
+        (gradient,) = torch.autograd.grad(scale.sum(), pixels, retain_graph=True)
+        assert gradient.flatten(1).any(dim=1).all()
+    assert not any(p.requires_grad for p in features.backbone.parameters())
 
 
 def test_what_leaves_features_alone_shares_their_folder(
@@ -317,6 +410,42 @@ def test_batches_are_drawn_from_the_samples_own_views(settings: Engine) -> None:
         got = {tuple(row.flatten().tolist()) for row in maps[0][codes == code]}
         assert len(wanted) == len(requests)
         assert got == wanted
+
+
+def with_outliers(*outliers: int) -> Tensor:
+    targets = labels(18, 19)
+    targets[list(outliers)] = 2
+    return targets
+
+
+def test_outliers_have_the_views_of_normals(settings: Engine) -> None:
+    more = settings.model_copy(update={"normal_views": 2})
+    training = pool(more, IMAGES, with_outliers(3, 4))
+    assert len(training.requests) == 16 * 3 + 2 * 5 + 2 * 3 + 16
+    sources = {index for index, view in training.requests if view.kind == "cutmix"}
+    assert not sources & {3, 4, 18, 19}, "pseudo anomalies are made of normals only"
+    maps = training.maps(torch.tensor([3] * 60), torch.tensor([OUTLIER] * 60))[0]
+    wanted = [(3, PLAIN), (3, View("rotate", 0)), (3, View("rotate", 1))]
+    got = {tuple(row.flatten().tolist()) for row in maps}
+    assert got == {tuple(row.flatten().tolist()) for row in rows(more, wanted)[0].float()}
+
+
+def test_external_pseudo_anomalies_are_the_outliers(settings: Engine) -> None:
+    training = pool(settings, IMAGES, with_outliers(3, 4), "external")
+    assert len(training.requests) == 16 + 2 * 5 + 2
+    maps = training.maps(torch.tensor([3, 4, 0]), torch.tensor([PSEUDO, PSEUDO, NORMAL]))
+    wanted = rows(settings, [(3, PLAIN), (4, PLAIN), (0, PLAIN)])
+    assert equal(maps, [scale.float() for scale in wanted])
+
+
+def test_without_augmentation_all_views_are_plain(settings: Engine) -> None:
+    more = settings.model_copy(update={"normal_views": 2})
+    features = FrozenFeatures(more)
+    training = FrozenTrainingSet(features, IMAGES, with_outliers(3), None, augment=False)
+    assert sorted(training.requests) == [(index, PLAIN) for index in range(20)]
+    maps = training.maps(torch.tensor([3, 18, 0]), torch.tensor([OUTLIER, SEEN, NORMAL]))
+    wanted = rows(settings, [(3, PLAIN), (18, PLAIN), (0, PLAIN)])
+    assert equal(maps, [scale.float() for scale in wanted])
 
 
 def test_both_scales_of_a_sample_are_of_one_view(settings: Engine) -> None:

@@ -71,6 +71,26 @@ def test_a_patch_heads_score_is_the_top_of_its_patches() -> None:
     torch.testing.assert_close(head(maps(side=5)), wanted)
 
 
+@pytest.mark.parametrize("signed", [False, True])
+def test_a_patch_heads_map_has_what_it_ranks_in_its_place(signed: bool) -> None:
+    head = PatchHead(6, signed=signed)
+    batch = torch.randn(3, 6, 4, 7)
+    scores = head.convolution(batch)[:, 0]
+    assert scores.min() < 0 < scores.max()
+    torch.testing.assert_close(head.patch_map(batch), scores if signed else scores.abs())
+    values = head.patch_map(batch).flatten(1).sort(descending=True).values
+    torch.testing.assert_close(values[:, :2].mean(dim=1), head(batch))
+
+
+def test_a_residual_heads_map_has_what_it_ranks_in_its_place() -> None:
+    head = ResidualHead(6).eval()
+    batch, reference = torch.randn(3, 6, 4, 7), torch.randn(6, 4, 7)
+    block = head.block(reference - batch)
+    torch.testing.assert_close(
+        head.patch_map(batch, reference), head.head.convolution(block)[:, 0].abs()
+    )
+
+
 def test_a_patch_head_has_one_weight_per_channel_and_a_bias() -> None:
     assert sum(p.numel() for p in PatchHead(512).parameters()) == 513
 

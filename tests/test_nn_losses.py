@@ -28,9 +28,11 @@ def test_deviation_loss_is_linear() -> None:
     assert terms == pytest.approx([0.277228, 0.217822, 3.039604, 0.0], abs=1e-6)
     loss = deviation_loss(SCORES, TARGETS, mean=0.02, std=1.01).item()
     assert loss == pytest.approx(0.883663, abs=1e-6)
-    squared = np.mean(np.square(terms))
-    assert squared == pytest.approx(2.340873, abs=1e-5)
-    assert abs(loss - squared) > 1
+    # DRA's Eq. 11 prints the terms squared, which would be another loss.
+    squared = np.square(terms)
+    assert squared == pytest.approx([0.076855, 0.047446, 9.239192, 0.0], abs=1e-6)
+    assert np.mean(squared) == pytest.approx(2.340873, abs=1e-6)
+    assert abs(loss - np.mean(squared)) > 1
 
 
 def test_deviation_loss_against_the_standard_normal() -> None:

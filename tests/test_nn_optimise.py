@@ -37,6 +37,24 @@ def test_the_text_keeps_its_rate(method: type[DevNet] | type[DRA], preset: str) 
     assert rates(method, preset, 50) == [1e-3] * 50
 
 
+@pytest.mark.parametrize(
+    ("falls", "wanted"),
+    [
+        (0, [1e0, 1e0, 1e-1, 1e-1, 1e-2, 1e-2, 1e-3]),
+        (1, [1e0, 1e0, 1e-1, 1e-1, 1e-1, 1e-1, 1e-1]),
+        (2, [1e0, 1e0, 1e-1, 1e-1, 1e-2, 1e-2, 1e-2]),
+    ],
+)
+def test_the_rate_falls_so_often_at_most(falls: int, wanted: list[float]) -> None:
+    params = OptimiserParams(lr=1.0, lr_step=2, lr_falls=falls)
+    assert [learning_rate(params, epoch) for epoch in range(7)] == pytest.approx(wanted)
+
+
+def test_falls_without_a_step_change_nothing() -> None:
+    params = OptimiserParams(lr=1.0, lr_falls=1)
+    assert [learning_rate(params, epoch) for epoch in range(4)] == [1.0] * 4
+
+
 @pytest.mark.parametrize(("method", "epochs"), [(DevNet, 50), (DRA, 30)])
 def test_the_papers_optimisers(method: type[DevNet] | type[DRA], epochs: int) -> None:
     code, text = (method.resolve_params(preset, {}) for preset in ("paper", "paper-text"))
@@ -144,6 +162,43 @@ def test_the_history_is_the_mean_loss_of_each_epoch() -> None:
         OptimiserParams(epochs=2, steps_per_epoch=3),
     )
     assert history == [1.0, 4.0]
+
+
+def test_the_caller_may_name_the_steps(recorder: type[Recorder]) -> None:
+    tensor = parameter()
+    params = OptimiserParams(epochs=2, steps_per_epoch=0)
+    values = iter(range(10))
+    history = optimise([tensor], lambda: tensor.sum() * 0 + next(values), params, steps=5)
+    assert len(recorder.steps) == 10
+    assert history == [2.0, 7.0]
+
+
+def test_named_steps_are_stronger_than_the_parameters(recorder: type[Recorder]) -> None:
+    tensor = parameter()
+    optimise([tensor], slope(tensor), OptimiserParams(epochs=3, steps_per_epoch=7), steps=2)
+    assert len(recorder.steps) == 6
+
+
+def test_epochs_are_announced_before_their_first_step(recorder: type[Recorder]) -> None:
+    tensor = parameter()
+    announced: list[tuple[int, int]] = []
+    optimise(
+        [tensor],
+        slope(tensor),
+        OptimiserParams(epochs=3, steps_per_epoch=2),
+        on_epoch=lambda epoch: announced.append((epoch, len(recorder.steps))),
+    )
+    assert announced == [(0, 0), (1, 2), (2, 4)]
+
+
+def test_no_epochs_leave_everything_as_it_is() -> None:
+    tensor = parameter()
+    announced: list[int] = []
+    history = optimise(
+        [tensor], slope(tensor), OptimiserParams(epochs=0), on_epoch=announced.append
+    )
+    assert history == announced == []
+    assert tensor.tolist() == parameter().tolist()
 
 
 def test_a_loss_is_minimised() -> None:

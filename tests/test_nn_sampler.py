@@ -8,12 +8,23 @@ import torch
 from torch import Tensor
 
 from osadbench.nn.random import isolated_rng
-from osadbench.nn.sampler import NORMAL, PSEUDO, SEEN, BalancedSampler
+from osadbench.nn.sampler import (
+    NORMAL,
+    OUTLIER,
+    PSEUDO,
+    SEEN,
+    BalancedSampler,
+    Sampler,
+    ShuffledSampler,
+)
 
 #: 30 normals and 10 anomalies, anomalies at 0, 4, 8, ..., 36.
 LABELS = torch.tensor([1, 0, 0, 0] * 10)
 NORMALS = set(torch.nonzero(LABELS == 0).flatten().tolist())
 ANOMALIES = set(range(0, 40, 4))
+#: The same with five external outliers behind.
+WITH_OUTLIERS = torch.cat([LABELS, torch.full((5,), 2)])
+OUTLIERS = set(range(40, 45))
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +36,7 @@ def sampler(labels: Tensor = LABELS, batch_size: int = 48, pseudo: float = 0) ->
     return BalancedSampler(labels, batch_size=batch_size, pseudo_probability=pseudo)
 
 
-def drawn(source: BalancedSampler, n: int) -> tuple[Tensor, Tensor]:
+def drawn(source: Sampler, n: int) -> tuple[Tensor, Tensor]:
     batches = [source.draw() for _ in range(n)]
     indices, codes = zip(*batches, strict=True)
     return torch.stack(indices), torch.stack(codes)
@@ -116,6 +127,94 @@ def test_references_do_not_use_up_the_cycle() -> None:
     assert set(source.draw()[0][:30].tolist()) == set(first.tolist()) == NORMALS
 
 
+@pytest.mark.parametrize("pseudo", [0.0, 0.5])
+def test_external_outliers_are_no_part_of_a_batch(pseudo: float) -> None:
+    source = sampler(WITH_OUTLIERS, pseudo=pseudo)
+    indices, codes = drawn(source, 20)
+    assert not OUTLIERS & set(indices.flatten().tolist())
+    assert OUTLIER not in codes
+    assert not OUTLIERS & set(source.references(500)[0].tolist())
+
+
+def test_outliers_cycle_beside_the_batch() -> None:
+    source = sampler(WITH_OUTLIERS)
+    indices, codes = zip(*(source.outliers(3) for _ in range(10)), strict=True)
+    assert all(set(part.tolist()) == {OUTLIER} for part in codes)
+    cycles = torch.cat(indices).reshape(6, 5).tolist()
+    assert all(set(cycle) == OUTLIERS for cycle in cycles)
+    assert len({tuple(cycle) for cycle in cycles}) > 1
+    assert [len(part) for part in source.outliers(0)] == [0, 0]
+    many, _ = source.outliers(12)
+    assert torch.bincount(many, minlength=45)[40:].tolist().count(2) >= 3, "more than there are"
+
+
+def test_asking_for_no_outliers_needs_none() -> None:
+    assert [len(part) for part in sampler().outliers(0)] == [0, 0]
+
+
+def test_external_pseudo_anomalies_are_the_outliers_themselves() -> None:
+    source = BalancedSampler(WITH_OUTLIERS, batch_size=48, pseudo_probability=0.5, external=True)
+    indices, codes = drawn(source, 200)
+    assert set(indices[codes == PSEUDO].tolist()) == OUTLIERS
+    assert set(indices[codes == NORMAL].tolist()) == NORMALS
+    share = (codes[:, :24] == PSEUDO).double().mean().item()
+    assert share == pytest.approx(0.5, abs=0.03)
+    indices, codes = source.references(500)
+    assert set(indices[codes == PSEUDO].tolist()) == OUTLIERS
+    assert set(indices[codes == NORMAL].tolist()) <= NORMALS
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(40, 1), (39, 2), (12, 4), (7, 6), (1, 40)])
+@pytest.mark.parametrize("kind", [BalancedSampler, ShuffledSampler])
+def test_steps_per_pass_count_normals_and_labelled_anomalies(
+    kind: type[BalancedSampler] | type[ShuffledSampler], batch_size: int, steps: int
+) -> None:
+    assert kind(WITH_OUTLIERS, batch_size=batch_size).steps_per_pass == steps
+
+
+def passes(labels: Tensor, batch_size: int, n: int) -> list[list[tuple[Tensor, Tensor]]]:
+    """Return the batches of n passes."""
+    source = ShuffledSampler(labels, batch_size=batch_size)
+    return [[source.draw() for _ in range(source.steps_per_pass)] for _ in range(n)]
+
+
+@pytest.mark.parametrize(("batch_size", "sizes"), [(12, [12, 12, 12, 4]), (10, [10] * 4)])
+def test_a_pass_holds_every_normal_and_every_anomaly_once(
+    batch_size: int, sizes: list[int]
+) -> None:
+    for batches in passes(WITH_OUTLIERS, batch_size, 3):
+        assert [len(indices) for indices, _ in batches] == sizes
+        indices = torch.cat([part for part, _ in batches]).tolist()
+        assert sorted(indices) == list(range(40)), "label 2 is left out"
+        for indices_, codes in batches:
+            assert torch.equal(codes, WITH_OUTLIERS[indices_])
+            assert codes.dtype == torch.long
+
+
+def test_every_pass_is_shuffled_afresh() -> None:
+    orders = {
+        tuple(torch.cat([indices for indices, _ in batches]).tolist())
+        for batches in passes(LABELS, 12, 5)
+    }
+    assert len(orders) == 5
+    assert tuple(range(40)) not in orders
+    # Anomalies don't gather at one end: those of a pass lie in more than one of its batches.
+    first = passes(LABELS, 12, 1)[0]
+    assert sum(SEEN in codes for _, codes in first) > 1
+
+
+def test_a_batch_larger_than_all_is_the_whole_pass() -> None:
+    source = ShuffledSampler(LABELS, batch_size=100)
+    assert sorted(source.draw()[0].tolist()) == sorted(source.draw()[0].tolist()) == [*range(40)]
+
+
+def test_references_do_not_shorten_a_pass() -> None:
+    source = ShuffledSampler(WITH_OUTLIERS, batch_size=40)
+    source.references(7)
+    source.outliers(2)
+    assert sorted(source.draw()[0].tolist()) == list(range(40))
+
+
 def test_a_seed_decides_the_batches() -> None:
     def batches(seed: int) -> Tensor:
         with isolated_rng(seed):
@@ -123,6 +222,15 @@ def test_a_seed_decides_the_batches() -> None:
 
     assert torch.equal(batches(3), batches(3))
     assert not torch.equal(batches(3), batches(4))
+
+
+def test_a_seed_decides_a_pass() -> None:
+    def order(seed: int) -> list[int]:
+        with isolated_rng(seed):
+            return [int(i) for part, _ in passes(LABELS, 12, 1)[0] for i in part]
+
+    assert order(3) == order(3)
+    assert order(3) != order(4)
 
 
 def test_isolated_randomness_leaves_the_callers_alone() -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 from collections.abc import Callable
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision.models import alexnet
 
 from osadbench.errors import WeightsError
-from osadbench.nn.backbones import Backbone, build_backbone, load_state, resolve_weights
+from osadbench.nn.backbones import Backbone, build_backbone, resolve_weights
+from osadbench.nn.weights_files import load_state
 from osadbench.settings import Engine
 from osadbench.weights import WeightsFile, find_weights
 
@@ -310,3 +314,87 @@ def test_lite0_needs_no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("the demo extra is not installed")
     forbid_network(monkeypatch)
     assert resolve_weights(Engine()).path == lite0_file()
+
+
+ALEXNET = "alexnet.tv_in1k"
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
+ALEXNET_URL = f"https://download.pytorch.org/models/{ALEXNET_FILE}"
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, hub: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where torch.hub keeps its files; the folder is not there yet."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_alexnets_weights_are_downloaded_once_and_then_found_offline(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(3)
+    layers = alexnet(weights=None).features.state_dict()
+    state = {f"features.{name}": value for name, value in layers.items()}
+    state["classifier.6.bias"] = torch.zeros(1000)
+    asked: list[str] = []
+
+    def download(url: str, dst: str, hash_prefix: str | None = None, progress: bool = True) -> None:
+        asked.append(url)
+        assert hash_prefix == "7be5be79"
+        torch.save(state, dst)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    engine = Engine(backbone=ALEXNET, cache_dir=str(tmp_path / "cache"))
+    first = resolve_weights(engine)
+    assert asked == [ALEXNET_URL]
+    assert (first.kind, first.path) == ("hub", checkpoints / ALEXNET_FILE)
+    assert first.identity.startswith("sha256:")
+    loaded = build_backbone(engine, first).network.state_dict()
+    assert len(loaded) == 10
+    assert all(torch.equal(value, state[name]) for name, value in loaded.items())
+    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda *_, **__: pytest.fail("asked"))
+    assert resolve_weights(engine.model_copy(update={"offline": True})) == first
+
+
+class Response(io.BytesIO):
+    """What opening a URL gives."""
+
+    def info(self) -> Message:
+        return Message()
+
+
+def test_a_download_with_another_hash_is_refused(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: Response(b"no network at all"))
+    with pytest.raises(WeightsError) as caught:
+        resolve_weights(Engine(backbone=ALEXNET, cache_dir=str(tmp_path / "cache")))
+    assert str(caught.value) == (
+        f"the weights of backbone '{ALEXNET}' are not on this machine and could not be downloaded "
+        f"from {ALEXNET_URL} (RuntimeError): give --weights FILE (.pth), put that file into "
+        f"{checkpoints}, or run once with a network"
+    )
+    assert "invalid hash value" in str(caught.value.__cause__)
+    assert list(checkpoints.iterdir()) == [], "what was downloaded is not kept"
+
+
+def test_without_a_network_alexnets_error_names_the_ways_out(
+    tmp_path: Path, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr(torch.hub, "urlopen", fail)
+    engine = Engine(backbone=ALEXNET, cache_dir=str(tmp_path / "cache"))
+    message = rf"from {ALEXNET_URL} \(ConnectionError\): give --weights FILE"
+    with pytest.raises(WeightsError, match=message):
+        resolve_weights(engine)
+    monkeypatch.setattr(torch.hub, "urlopen", lambda *_, **__: pytest.fail("asked the network"))
+    with pytest.raises(WeightsError, match="the network is off: give --weights FILE"):
+        resolve_weights(engine.model_copy(update={"offline": True}))
+
+
+def test_another_networks_file_does_not_fit_alexnet(tmp_path: Path, whole: State) -> None:
+    torch.save(whole, tmp_path / "net.pth")
+    engine = Engine(backbone=ALEXNET, weights=str(tmp_path / "net.pth"))
+    with pytest.raises(WeightsError, match=r"do not fit the backbone: features.0.bias is missing"):
+        build_backbone(engine, resolve_weights(engine))

@@ -21,10 +21,13 @@ from osadbench.weights import (
     find_weights,
     network_is_off,
     remember_hub_file,
+    torchvision_file,
 )
 
 RESNET = "resnet18.tv_in1k"
 REPO = "timm/resnet18.tv_in1k"
+ALEXNET = "alexnet.tv_in1k"
+ALEXNET_FILE = "alexnet-owt-7be5be79.pth"
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +37,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder))
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("OSADBENCH_OFFLINE", raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     install_package(monkeypatch, None)
     return folder
 
@@ -262,3 +266,58 @@ def test_hf_home_is_honoured_and_torch_is_not_imported(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [str(file), "False False"]
+
+
+def test_torchvisions_files_lie_where_torch_hub_keeps_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def both() -> tuple[Path, Path]:
+        theirs = Path(torch.hub.get_dir(), "checkpoints", ALEXNET_FILE)
+        return torchvision_file(ALEXNET), theirs
+
+    for name, value in (
+        ("TORCH_HOME", str(tmp_path / "torch")),
+        ("TORCH_HOME", "~/torch"),
+        ("XDG_CACHE_HOME", str(tmp_path / "cache")),
+    ):
+        monkeypatch.delenv("TORCH_HOME", raising=False)
+        monkeypatch.setenv(name, value)
+        ours, theirs = both()
+        assert ours == theirs
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    ours, theirs = both()
+    assert ours == theirs
+    assert ours.is_relative_to(Path.home())
+
+
+def test_alexnets_file_is_found_under_torch_home(tmp_path: Path) -> None:
+    file = tmp_path / "torch" / "hub" / "checkpoints" / ALEXNET_FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"alexnet")
+    found = find_weights(Engine(backbone=ALEXNET, offline=True), tmp_path)
+    assert found == WeightsFile(sha256(b"alexnet"), file, "hub")
+
+
+def test_alexnets_file_must_be_fetched_where_it_is_missing(tmp_path: Path) -> None:
+    assert find_weights(Engine(backbone=ALEXNET), tmp_path) == WeightsFile("", None, "hub")
+
+
+def test_alexnet_offline_names_the_ways_out(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError) as caught:
+        find_weights(Engine(backbone=ALEXNET, offline=True), tmp_path)
+    assert str(caught.value) == (
+        "no weights for backbone 'alexnet.tv_in1k' on this machine and the network is off: "
+        "give --weights FILE (.safetensors, .pth, .pt), or run once with a network to download "
+        "alexnet-owt-7be5be79.pth"
+    )
+
+
+def test_a_named_file_and_random_weights_work_for_alexnet_too(tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    file.write_bytes(b"other")
+    named = Engine(backbone=ALEXNET, weights=str(file), offline=True)
+    assert find_weights(named, tmp_path) == WeightsFile(sha256(b"other"), file, "file")
+    drawn = Engine(backbone=ALEXNET, weights="random", offline=True)
+    assert find_weights(drawn, tmp_path) == WeightsFile("random:0", None, "random")

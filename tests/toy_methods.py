@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
+from osadbench.errors import ContractError
 from osadbench.method import Method, check_images, check_training_data
 from osadbench.params import Params
-from osadbench.types import FloatArray, ImageSequence
+from osadbench.types import FloatArray, ImageSequence, Split
 
 GRID = 4
 
@@ -230,6 +231,123 @@ class NeedsManyAnomalies(Nearest):
         if 0 < np.sum(y) < 3:
             raise ZeroDivisionError("too few anomalies to split")
         return super().fit(X, y)
+
+
+class NeedsManyNormals(Nearest):
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        super().fit(X, y)
+        if len(self.normals_) < 24:
+            raise ZeroDivisionError("too few normals for a batch")
+        return self
+
+
+class UnsupervisedNeedsAnomalies(NearestNormal):
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        super().fit(X, y)
+        if not np.any(y):
+            raise ContractError("expected labelled anomalies, got none")
+        return self
+
+
+class NeedsColour(Nearest):
+    """Divides by the saturation, as a conversion to hues does."""
+
+    def score(self, X: ImageSequence) -> FloatArray:
+        scores = super().score(X)
+        spread = np.array([np.ptp(np.asarray(image), axis=2).mean() for image in X])
+        return np.where(spread > 0, scores, np.nan)
+
+
+class Exposed(Nearest):
+    """Takes external outliers, and is farther from them."""
+
+    @property
+    def needs_outliers(self) -> bool:
+        return True
+
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        labels = check_training_data(X, y, outliers=True)
+        inside = np.flatnonzero(labels != 2).tolist()
+        super().fit([X[index] for index in inside], labels[inside])
+        outliers = [X[index] for index in np.flatnonzero(labels == 2).tolist()]
+        self.outliers_ = thumbnails(outliers) @ self.projection_
+        return self
+
+    def _score_one(self, feature: FloatArray) -> float:
+        nearest = np.linalg.norm(self.outliers_ - feature, axis=1).min()
+        return super()._score_one(feature) - 0.01 * float(nearest)
+
+
+class WorksWithoutOutliers(Exposed):
+    """Says that it needs outliers, and does without them."""
+
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        if not np.equal(y, 2).any():
+            X, y = [*X, np.zeros((8, 8, 3), np.uint8)], np.append(y, 2)
+        return super().fit(X, y)
+
+
+class TakesOutliersForAnomalies(Nearest):
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        return super().fit(X, np.minimum(y, 1) if np.equal(y, 2).any() else y)
+
+
+class Control(IgnoresTraining):
+    """Learns nothing, on purpose."""
+
+    is_control = True
+
+
+class SkipsEverySplit(Nearest):
+    def skip(self, split: Split) -> str | None:
+        return "never has a form"
+
+
+class SkipsEverySplitButUnderSmoke(Nearest):
+    def skip(self, split: Split) -> str | None:
+        return None if self.engine.preset == "smoke" else "has a form under smoke only"
+
+
+class WithMaps(Nearest):
+    """Scores each pixel by its distance to the mean colour of the training normals."""
+
+    dtype: type = np.float32
+
+    def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
+        super().fit(X, y)
+        normals = np.flatnonzero(np.equal(y, 0)).tolist()
+        self.colour_ = np.mean([np.mean(X[index], axis=(0, 1)) for index in normals], axis=0)
+        return self
+
+    def score_maps(self, X: ImageSequence) -> list[npt.NDArray[np.float32]]:
+        images = (np.asarray(X[index]) for index in range(len(X)))
+        return [np.linalg.norm(i - self.colour_, axis=2).astype(self.dtype) for i in images]
+
+
+class Float64Maps(WithMaps):
+    dtype = np.float64
+
+
+class MapsOfOneSize(WithMaps):
+    def score_maps(self, X: ImageSequence) -> list[npt.NDArray[np.float32]]:
+        return [scores[:32, :32] for scores in super().score_maps(X)]
+
+
+class MapsOfFirstImage(WithMaps):
+    def score_maps(self, X: ImageSequence) -> list[npt.NDArray[np.float32]]:
+        return super().score_maps(X)[:1]
+
+
+class StackedMaps(WithMaps):
+    def score_maps(self, X: ImageSequence) -> list[npt.NDArray[np.float32]]:
+        return np.stack([scores[:8, :8] for scores in super().score_maps(X)])  # type: ignore[return-value]
+
+
+class MapsWithNaN(WithMaps):
+    def score_maps(self, X: ImageSequence) -> list[npt.NDArray[np.float32]]:
+        maps = super().score_maps(X)
+        maps[-1][0, 0] = np.nan
+        return maps
 
 
 class Network(Method):

@@ -12,10 +12,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
+from osadbench.nn.perlin import perlin
+
 __all__ = ["PSEUDO_SOURCES", "cutmix", "cutpaste_scar", "pseudo_anomaly", "random_rotation"]
 
 #: Sources of pseudo anomalies made from a normal image.
-PSEUDO_SOURCES = ("cutmix", "cutpaste-scar", "cutpaste-mix")
+PSEUDO_SOURCES = ("cutmix", "cutpaste-scar", "cutpaste-mix", "perlin")
 
 
 def uniform(low: float, high: float) -> float:
@@ -90,7 +92,10 @@ def pseudo_anomaly(image: Tensor, source: str) -> Tensor:
     Args:
         image: Float ``(3, H, W)``, 0 to 1.
         source: One of :data:`PSEUDO_SOURCES`. ``"cutpaste-mix"`` takes CutMix or Scar with equal
-            chance; the paper does not say how it mixes, so this is our choice.
+            chance; the paper does not say how it mixes, so this is our choice. ``"perlin"`` is
+            one of AHL's.
     """
-    scar = source == "cutpaste-scar" or (source == "cutpaste-mix" and uniform(0, 1) < 0.5)
-    return random_rotation(cutpaste_scar(image) if scar else cutmix(image))
+    if source == "cutpaste-mix":
+        source = "cutpaste-scar" if uniform(0, 1) < 0.5 else "cutmix"
+    damage = {"cutmix": cutmix, "cutpaste-scar": cutpaste_scar, "perlin": perlin}[source]
+    return random_rotation(damage(image))

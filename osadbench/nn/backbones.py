@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import timm
 import torch
@@ -17,23 +16,30 @@ from torch.nn import functional as F
 from osadbench.cache import cache_dir
 from osadbench.errors import UsageError, WeightsError, did_you_mean
 from osadbench.nn.random import isolated_rng
+from osadbench.nn.taps import LAST, Tap
+from osadbench.nn.weights_files import load_state, read_state
 from osadbench.settings import Engine
-from osadbench.weights import WeightsFile, find_weights, remember_hub_file
+from osadbench.weights import (
+    TORCHVISION_FILES,
+    WeightsFile,
+    find_weights,
+    remember_hub_file,
+    torchvision_file,
+)
 
-__all__ = ["Backbone", "build_backbone", "frozen_backbone", "load_state", "resolve_weights"]
+__all__ = ["Backbone", "build_backbone", "frozen_backbone", "resolve_weights"]
 
 #: Seed of ``--weights random``; its identity names it, so a result can be traced to it.
 RANDOM_SEED = 0
 
 
 class Backbone(nn.Module):
-    """A network from normalised images to the feature maps of its last stage.
+    """A network from images to the feature maps of its stages.
 
     Args:
         name: Name of a timm model, with or without its weights' tag.
 
     Attributes:
-        channels: C of the feature maps.
         mean: Normalisation mean per colour channel, for pixels of 0 to 1.
         std: Normalisation standard deviation per colour channel.
     """
@@ -43,8 +49,8 @@ class Backbone(nn.Module):
 
     def __init__(self, name: str) -> None:
         super().__init__()
+        self.name = name
         self.network = _feature_network(name)
-        self.channels: int = self.network.feature_info.channels()[-1]
         config = timm.get_pretrained_cfg(name, allow_unregistered=True)
         shape = (1, 3, 1, 1)
         mean = torch.tensor(config.mean if config else timm.data.IMAGENET_DEFAULT_MEAN)
@@ -64,7 +70,7 @@ class Backbone(nn.Module):
             engine: Names the sizes and the way to shrink. DevNet's public code shrinks the
                 normalised tensor by nearest neighbour; antialiasing is ours.
         """
-        first = self.normalise(images)
+        first = self._input(images, engine)
         scales = [first]
         for size in engine.image_sizes[1:]:
             if engine.pyramid == "nearest":
@@ -73,18 +79,63 @@ class Backbone(nn.Module):
                 small = F.interpolate(
                     images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
                 )
-                scales.append(self.normalise(small))
+                scales.append(self._input(small, engine))
         return scales
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Return float32 maps ``(B, C, h, w)`` of normalised images ``(B, 3, H, W)``."""
-        maps = self.network(images.contiguous(memory_format=torch.channels_last))[-1]
+    def _input(self, images: Tensor, engine: Engine) -> Tensor:
+        return self.normalise(images) if engine.normalise else images
+
+    def channels(self, taps: Sequence[Tap]) -> list[int]:
+        """Return the number of channels of the maps of every tap."""
+        info = self.network.feature_info.channels()
+        return [int(info[self._stage(tap)]) for tap in taps]
+
+    def _stage(self, tap: Tap) -> int:
+        reductions = self.network.feature_info.reduction()
+        if tap.reduction is None:
+            return len(reductions) - 1
+        if tap.reduction not in reductions:
+            known = ", ".join(map(str, reductions))
+            raise UsageError(
+                f"backbone {self.name!r} has no stage of stride {tap.reduction}, only of {known}: "
+                "name another backbone"
+            )
+        return int(reductions.index(tap.reduction))
+
+    def forward(self, images: Tensor, taps: Sequence[Tap] = (LAST,)) -> list[Tensor]:
+        """Return float32 maps ``(B, C, h, w)`` of every tap of images ``(B, 3, H, W)``."""
+        stages = self.network(images.contiguous(memory_format=torch.channels_last))
+        return [self._tapped(stages[self._stage(tap)], tap) for tap in taps]
+
+    def _tapped(self, maps: Tensor, tap: Tap) -> Tensor:
         if getattr(self.network, "output_fmt", "NCHW") == "NHWC":
             maps = maps.permute(0, 3, 1, 2)
-        return cast(Tensor, maps.float())
+        return F.max_pool2d(maps, 2).float() if tap.max_pool else maps.float()
+
+
+class _AlexNet(nn.Module):
+    """torchvision's AlexNet up to its last max pooling, with timm's interface; timm has none.
+
+    Maps of 256 channels: 13x13 for 448 pixels, 6x6 for 224.
+    """
+
+    class feature_info:  # noqa: N801 - timm's name
+        channels = staticmethod(lambda: [256])
+        reduction = staticmethod(lambda: [32])
+
+    def __init__(self) -> None:
+        super().__init__()
+        from torchvision.models import alexnet
+
+        self.features = alexnet(weights=None).features
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [self.features(images)]
 
 
 def _feature_network(name: str) -> Any:
+    if name in TORCHVISION_FILES:
+        return _AlexNet()
     # timm would look for a name of the form "hf-hub:..." on the network, even without weights.
     if not timm.is_model(name):
         near, _, _ = did_you_mean(name.partition(".")[0], timm.list_models()).partition("known:")
@@ -107,15 +158,17 @@ def build_backbone(engine: Engine, weights: WeightsFile) -> Backbone:
     with isolated_rng(RANDOM_SEED):
         backbone = Backbone(engine.backbone)
     if weights.path is not None:
-        load_state(backbone.network, _read_state(weights.path), weights.path)
+        load_state(backbone.network, read_state(weights.path), weights.path)
     backbone.eval()
     return backbone.to(memory_format=torch.channels_last)
 
 
 @functools.lru_cache(maxsize=2)
 def _frozen(engine: Engine, weights: WeightsFile, device: torch.device) -> Backbone:
-    backbone = build_backbone(engine, weights).to(device)
-    backbone.requires_grad_(False)
+    # Weights made in inference mode could not stand on a gradient's way back to the pixels.
+    with torch.inference_mode(False):
+        backbone = build_backbone(engine, weights).to(device)
+        backbone.requires_grad_(False)
     return backbone
 
 
@@ -141,6 +194,8 @@ def resolve_weights(engine: Engine) -> WeightsFile:
 
 
 def _download(name: str, cache: Path) -> str:
+    if name in TORCHVISION_FILES:
+        return _download_from_torchvision(name)
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config is None or not config.hf_hub_id:
         raise WeightsError(
@@ -161,98 +216,19 @@ def _download(name: str, cache: Path) -> str:
     return str(path)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
+def _download_from_torchvision(name: str) -> str:
+    path = torchvision_file(name)
+    url = f"https://download.pytorch.org/models/{path.name}"
     try:
-        if path.suffix.lower() == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"cannot read weights {path} ({reason}): expected a safetensors file, or a .pth file "
-            "of plain tensors"
-        ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(
-        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
-    ):
-        raise WeightsError(f"weights {path} hold no state dict: expected tensors by name")
-    return dict(state)
-
-
-def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: Path | str) -> None:
-    """Load weights name by name; every tensor of the network must be there in its shape.
-
-    Tensors that the network lacks (a classifier) are left out. EfficientNet-PyTorch's names for
-    EfficientNet-Lite0 are translated to timm's, and timm's for a whole network to those of its
-    feature maps' network.
-
-    Raises:
-        WeightsError: Names or shapes don't fit; the first few are listed.
-    """
-    if any(name.startswith("_conv_stem") for name in state):
-        state = {_timm_name(name): value for name, value in state.items()}
-    wanted = network.state_dict()
-    wrapped = {_flat(name): name for name in wanted}
-    state = {wrapped.get(_flat(name), name): value for name, value in state.items()}
-    # Counters of batch norm are no weights, and some files leave them out.
-    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
-    wrong = [f"{name} is missing" for name in sorted(needed - state.keys())]
-    wrong += [
-        f"{name} is {tuple(state[name].shape)}, expected {tuple(wanted[name].shape)}"
-        for name in sorted(wanted.keys() & state.keys())
-        if state[name].shape != wanted[name].shape
-    ]
-    if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
-        raise WeightsError(
-            f"weights {origin} do not fit the backbone: {'; '.join(wrong[:3])}{more}: give the "
-            "weights of this very network"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The name's last part is the start of the file's SHA-256.
+        torch.hub.download_url_to_file(
+            url, str(path), hash_prefix=path.stem.rpartition("-")[2], progress=False
         )
-    network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)
-
-
-def _flat(name: str) -> str:
-    # timm cuts some networks to their feature maps by joining the outer two levels of names with
-    # "_", and puts others below "model".
-    return name.removeprefix("model.").replace(".", "_")
-
-
-def _timm_name(name: str) -> str:
-    """Translate a tensor's name from EfficientNet-PyTorch's naming to timm's."""
-    # The first block has no expansion, so its three batch norms start at _bn1; and timm numbers
-    # blocks within their stage.
-    match = re.fullmatch(r"_blocks\.(\d+)\.(.+)", name)
-    if match is None:
-        for old, new in (
-            ("_conv_stem", "conv_stem"),
-            ("_bn0", "bn1"),
-            ("_conv_head", "conv_head"),
-            ("_bn1", "bn2"),
-            ("_fc", "classifier"),
-        ):
-            if name.startswith(old + "."):
-                return new + name[len(old) :]
-        return name
-    number = int(match[1])
-    layers = _BLOCK if number else _FIRST_BLOCK
-    old, _, field = match[2].partition(".")
-    if number >= len(_STAGES) or old not in layers:
-        return name
-    stage, block = _STAGES[number]
-    return f"blocks.{stage}.{block}.{layers[old]}.{field}"
-
-
-#: Stage and place in it of EfficientNet-Lite0's 16 blocks.
-_STAGES = [(s, b) for s, n in enumerate((1, 2, 2, 3, 3, 4, 1)) for b in range(n)]
-_FIRST_BLOCK = {
-    "_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2",
-}  # fmt: skip
-_BLOCK = {
-    "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2",
-    "_project_conv": "conv_pwl", "_bn2": "bn3",
-}  # fmt: skip
+    except Exception as error:
+        raise WeightsError(
+            f"the weights of backbone {name!r} are not on this machine and could not be downloaded "
+            f"from {url} ({type(error).__name__}): give --weights FILE (.pth), put that file into "
+            f"{path.parent}, or run once with a network"
+        ) from error
+    return str(path)

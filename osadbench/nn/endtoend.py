@@ -9,49 +9,59 @@ from torch import Tensor
 
 from osadbench.nn.augment import pseudo_anomaly, random_rotation
 from osadbench.nn.backbones import build_backbone, resolve_weights
-from osadbench.nn.device import autocast, resolve_device, resolve_precision
-from osadbench.nn.features import BATCH, to_tensor
+from osadbench.nn.features import (
+    BATCH,
+    PLAIN,
+    FeatureSource,
+    Request,
+    padded,
+    to_tensor,
+    view_pixels,
+)
+from osadbench.nn.sampler import PSEUDO
+from osadbench.nn.taps import LAST, Tap
 from osadbench.settings import Engine
 from osadbench.types import LazyImages
 
 __all__ = ["TrainedFeatures", "TrainingImages"]
 
 
-class TrainedFeatures:
+class TrainedFeatures(FeatureSource):
     """A backbone with gradients, and the maps it gives.
 
     Args:
         engine: The engine's settings.
+        taps: The stages to read.
     """
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.device = resolve_device(engine)
-        self.precision = resolve_precision(engine, self.device)
+    def __init__(self, engine: Engine, taps: Sequence[Tap] = (LAST,)) -> None:
+        super().__init__(engine, taps)
         self.backbone = build_backbone(engine, resolve_weights(engine)).to(self.device)
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """Return float32 maps per scale of images ``(B, 3, S, S)`` of 0 to 1."""
-        pixels = pixels.to(self.device)
-        with autocast(self.device, self.precision):
-            scales = self.backbone.pyramid(pixels, self.engine)
-            return [self.backbone(scale) for scale in scales]
+    @property
+    def channels(self) -> list[int]:
+        """Number of channels of the maps of every tap."""
+        return self.backbone.channels(self.taps)
 
-    def evaluate(self, images: LazyImages, indices: Sequence[int]) -> list[Tensor]:
-        """Return maps of the plain images per scale, in eval mode and without gradients.
+    def differentiable(self, pixels: Tensor) -> list[Tensor]:
+        """Return float32 maps of images ``(B, 3, S, S)`` of 0 to 1, with gradients."""
+        return self._maps(self.backbone, pixels)
 
-        Batches have one fixed size, for the reason that :data:`osadbench.nn.features.BATCH` gives.
-        """
+    def rows(self, images: LazyImages, requests: Sequence[Request]) -> list[Tensor]:
+        """Return float32 maps of images under views, in eval mode and without gradients."""
         self.backbone.eval()
+        size = self.engine.image_sizes[0]
         parts = []
-        for start in range(0, len(indices), BATCH):
-            part = list(indices[start : start + BATCH])
-            pixels = to_tensor(images.resized(self.engine.image_sizes[0], part))
-            padding = torch.zeros(BATCH - len(part), *pixels.shape[1:])
+        for start in range(0, len(requests), BATCH):
+            part = requests[start : start + BATCH]
             with torch.no_grad():
-                maps = self.forward(torch.cat([pixels, padding]))
+                maps = self.differentiable(padded(view_pixels(images, part, size), BATCH))
             parts.append([scale[: len(part)] for scale in maps])
         return [torch.cat(scale) for scale in zip(*parts, strict=True)]
+
+    def evaluate(self, images: LazyImages, indices: Sequence[int]) -> list[Tensor]:
+        """Return maps of the plain images, in eval mode and without gradients."""
+        return self.rows(images, [(index, PLAIN) for index in indices])
 
 
 class TrainingImages:
@@ -60,27 +70,36 @@ class TrainingImages:
     Args:
         features: The backbone.
         images: The training images.
-        pseudo: Source of pseudo anomalies, or None for none.
+        pseudo: Source of pseudo anomalies, or None for none; ``"external"`` makes none of its own.
+        augment: Whether images are rotated.
     """
 
-    def __init__(self, features: TrainedFeatures, images: LazyImages, pseudo: str | None) -> None:
+    def __init__(
+        self,
+        features: TrainedFeatures,
+        images: LazyImages,
+        pseudo: str | None,
+        *,
+        augment: bool = True,
+    ) -> None:
+        self.augment = augment
         self.features = features
         self.images = images
-        self.pseudo = pseudo
+        self.pseudo = None if pseudo == "external" else pseudo
 
     def maps(self, indices: Tensor, codes: Tensor) -> list[Tensor]:
-        """Return float32 maps ``(B, C, h, w)`` per scale, with gradients.
+        """Return float32 maps ``(B, C, h, w)``, with gradients.
 
         Args:
             indices: ``(B,)`` into the training images.
-            codes: ``(B,)``: NORMAL, SEEN or PSEUDO.
+            codes: ``(B,)``: NORMAL, SEEN, PSEUDO or OUTLIER.
         """
         size = self.features.engine.image_sizes[0]
         pixels = to_tensor(self.images.resized(size, indices.tolist()))
         views = [
             pseudo_anomaly(image, self.pseudo)
-            if self.pseudo is not None and code == 2
-            else random_rotation(image)
+            if self.pseudo is not None and code == PSEUDO
+            else (random_rotation(image) if self.augment else image)
             for image, code in zip(pixels, codes.tolist(), strict=True)
         ]
-        return self.features.forward(torch.stack(views))
+        return self.features.differentiable(torch.stack(views))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +16,26 @@ from tqdm import tqdm
 from osadbench.cache import ArrayCache
 from osadbench.images import DECODER
 from osadbench.nn.augment import pseudo_anomaly, random_rotation
-from osadbench.nn.backbones import frozen_backbone, resolve_weights
+from osadbench.nn.backbones import Backbone, frozen_backbone, resolve_weights
 from osadbench.nn.device import autocast, resolve_device, resolve_precision
 from osadbench.nn.random import isolated_rng
+from osadbench.nn.taps import LAST, Tap
 from osadbench.params import digest
 from osadbench.seeds import derive_seed
 from osadbench.settings import Engine
 from osadbench.types import LazyImages
 
-__all__ = ["BATCH", "PLAIN", "FrozenFeatures", "FrozenTrainingSet", "View", "to_tensor"]
+__all__ = [
+    "BATCH",
+    "PLAIN",
+    "FeatureSource",
+    "FrozenFeatures",
+    "Request",
+    "View",
+    "padded",
+    "to_tensor",
+    "view_pixels",
+]
 
 logger = logging.getLogger("osadbench")
 
@@ -69,26 +80,62 @@ class _MemoryCache:
         self._rows.update(rows)
 
 
-class FrozenFeatures:
-    """Maps of images under views, one array per scale, through the cache of ``engine.cache_dir``.
+class FeatureSource:
+    """A backbone with its device and precision, and the maps it gives.
 
-    Rows are float16, keyed by image digest and view, in a folder per backbone, weights, sizes,
-    precision and kind of device.
+    Maps come as a list: one tensor per image size and tap, sizes in the outer loop.
 
     Args:
         engine: The engine's settings.
+        taps: The stages to read.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, taps: Sequence[Tap] = (LAST,)) -> None:
         self.engine = engine
+        self.taps = tuple(taps)
         self.device = resolve_device(engine)
         self.precision = resolve_precision(engine, self.device)
-        self._caches = [self._cache(size) for size in engine.image_sizes]
 
-    def _cache(self, size: int) -> ArrayCache | _MemoryCache:
+    def _maps(self, backbone: Backbone, pixels: Tensor) -> list[Tensor]:
+        pixels = pixels.to(self.device)
+        with autocast(self.device, self.precision):
+            scales = backbone.pyramid(pixels, self.engine)
+            return [maps for scale in scales for maps in backbone(scale, self.taps)]
+
+
+class FrozenFeatures(FeatureSource):
+    """Maps of images under views, through the cache of ``engine.cache_dir``.
+
+    Rows are float16, keyed by image digest and view, in a folder per backbone, weights, sizes,
+    stage, precision and kind of device.
+
+    Args:
+        engine: The engine's settings.
+        taps: The stages to read.
+    """
+
+    def __init__(self, engine: Engine, taps: Sequence[Tap] = (LAST,)) -> None:
+        super().__init__(engine, taps)
+        self._caches = [self._cache(size, tap) for size in engine.image_sizes for tap in self.taps]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Leave the backbone out of a pickle: it is found by its settings."""
+        return FrozenFeatures, (self.engine, self.taps)
+
+    @property
+    def channels(self) -> list[int]:
+        """Number of channels of the maps of every tap."""
+        return self.backbone.channels(self.taps)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, shared within the process."""
+        return frozen_backbone(self.engine, self.device)
+
+    def _cache(self, size: int, tap: Tap) -> ArrayCache | _MemoryCache:
         if self.engine.cache_dir is None:
             return _MemoryCache()
-        names = {
+        names: dict[str, Any] = {
             "version": VERSION,
             "backbone": self.engine.backbone,
             "weights": resolve_weights(self.engine).identity,
@@ -99,6 +146,10 @@ class FrozenFeatures:
             "device": self.device.type,
             "decoder": DECODER,
         }
+        if tap != LAST:
+            names["tap"] = list(tap)
+        if not self.engine.normalise:
+            names["normalise"] = False
         folder = Path(self.engine.cache_dir, "features", f"{digest(names)[:16]}-{size}")
         return ArrayCache(folder, None, np.float16)
 
@@ -125,7 +176,7 @@ class FrozenFeatures:
                     cache.put({key: row for (key, _), row in zip(shard, scale, strict=True)})
 
     def rows(self, images: LazyImages, requests: Sequence[Request]) -> list[Tensor]:
-        """Return float16 maps ``(n, C, h, w)`` per scale, in the order of the requests.
+        """Return float16 maps ``(n, C, h, w)``, in the order of the requests.
 
         In memory the channels come last, which makes 1x1 convolutions three times as fast.
 
@@ -143,27 +194,47 @@ class FrozenFeatures:
         return [_to_maps(np.stack([rows[key] for key in keys])) for rows in found]
 
     def evaluate(self, images: LazyImages, indices: Sequence[int]) -> list[Tensor]:
-        """Return float32 maps of the plain views per scale, on the engine's device."""
+        """Return float32 maps of the plain views, on the engine's device."""
         rows = self.rows(images, [(index, PLAIN) for index in indices])
         return [scale.to(self.device).float() for scale in rows]
+
+    def differentiable(self, pixels: Tensor) -> list[Tensor]:
+        """Return maps through which gradients reach pixels ``(B, 3, S, S)`` of 0 to 1."""
+        return self._maps(self.backbone, pixels)
 
     def _forward(
         self, images: LazyImages, requests: Sequence[Request]
     ) -> Iterator[list[npt.NDArray[np.generic]]]:
-        backbone = frozen_backbone(self.engine, self.device)
-        base = images.resized(self.engine.image_sizes[0], [index for index, _ in requests])
         for start in range(0, len(requests), BATCH):
             part = requests[start : start + BATCH]
-            pixels = to_tensor(base[start : start + BATCH])
-            views = [
-                _apply(image, view, images.identities[index])
-                for image, (index, view) in zip(pixels, part, strict=True)
-            ]
-            views += [torch.zeros_like(pixels[0])] * (BATCH - len(part))
-            batch = torch.stack(views).to(self.device)
-            with torch.inference_mode(), autocast(self.device, self.precision):
-                maps = [backbone(scale) for scale in backbone.pyramid(batch, self.engine)]
+            pixels = view_pixels(images, part, self.engine.image_sizes[0])
+            with torch.inference_mode():
+                maps = self._maps(self.backbone, padded(pixels, BATCH))
             yield [_to_rows(scale[: len(part)]) for scale in maps]
+
+
+def view_pixels(images: LazyImages, requests: Sequence[Request], size: int) -> Tensor:
+    """Return images under their views, resized, as float ``(n, 3, size, size)`` of 0 to 1."""
+    pixels = to_tensor(images.resized(size, [index for index, _ in requests]))
+    views = [
+        _apply(image, view, images.identities[index])
+        for image, (index, view) in zip(pixels, requests, strict=True)
+    ]
+    return torch.stack(views)
+
+
+def padded(batch: Tensor, n: int) -> Tensor:
+    """Return a batch with zeros added to make it n samples.
+
+    Networks are run on batches of one size only: the last bits of a result depend on it.
+    """
+    if len(batch) == n:
+        return batch
+    zeros = batch.new_zeros(n - len(batch), *batch.shape[1:])
+    # In the layout of the batch: sums over a map in another layout differ in their last bits.
+    if batch.ndim == 4 and batch.is_contiguous(memory_format=torch.channels_last):
+        zeros = zeros.to(memory_format=torch.channels_last)
+    return torch.cat([batch, zeros])
 
 
 def _to_rows(maps: Tensor) -> npt.NDArray[np.generic]:
@@ -188,87 +259,3 @@ def _apply(image: Tensor, view: View, identity: str) -> Tensor:
         if view.kind == "rotate":
             return random_rotation(image)
         return pseudo_anomaly(image, view.kind)
-
-
-class FrozenTrainingSet:
-    """A training set's pool of cached views, from which batches are drawn.
-
-    Which views there are depends on the images and the engine alone, not on a fit's seed, so that
-    all seeds, shots and settings share them. The finite pool, the missing adaptation of the
-    backbone and the missing drift of batch norm are what differs from end-to-end training.
-
-    Args:
-        features: Where the maps come from.
-        images: The training images.
-        labels: Integer ``(n,)``: 0 normal, 1 labelled anomaly.
-        pseudo: Source of pseudo anomalies, or None for none.
-    """
-
-    def __init__(
-        self, features: FrozenFeatures, images: LazyImages, labels: Tensor, pseudo: str | None
-    ) -> None:
-        self.features = features
-        self.images = images
-        engine = features.engine
-        self.normal_rows = _ViewTable(labels, 0, engine.normal_views)
-        self.seen_rows = _ViewTable(labels, 1, engine.seen_views, start=len(self.normal_rows))
-        self.requests = self.normal_rows.requests + self.seen_rows.requests
-        self.n_plain_rows = len(self.requests)
-        if pseudo is not None:
-            self.requests += _pseudo_pool(images, labels, pseudo, engine.pseudo_views)
-        self._maps: list[Tensor] | None = None
-
-    def compute(self) -> None:
-        """Fill the cache with all views of the pool."""
-        self.features.compute(self.images, self.requests)
-
-    @property
-    def channels(self) -> int:
-        """Number of channels of the maps."""
-        return int(self._loaded()[0].shape[1])
-
-    def _loaded(self) -> list[Tensor]:
-        if self._maps is None:
-            self._maps = self.features.rows(self.images, self.requests)
-        return self._maps
-
-    def maps(self, indices: Tensor, codes: Tensor) -> list[Tensor]:
-        """Return float32 maps ``(B, C, h, w)`` per scale of randomly drawn views.
-
-        Args:
-            indices: ``(B,)`` into the training images; of pseudo anomalies only the pool counts.
-            codes: ``(B,)``: NORMAL, SEEN or PSEUDO.
-        """
-        n_pool = len(self.requests) - self.n_plain_rows
-        pool = self.n_plain_rows + torch.randint(max(n_pool, 1), (len(indices),))
-        rows = torch.where(codes == 1, self.seen_rows.draw(indices), self.normal_rows.draw(indices))
-        rows = torch.where(codes == 2, pool, rows)
-        # Picked with the channels last, as they lie in memory.
-        picked = (scale.permute(0, 2, 3, 1).index_select(0, rows) for scale in self._loaded())
-        return [p.permute(0, 3, 1, 2).to(self.features.device).float() for p in picked]
-
-
-class _ViewTable:
-    """Plain and rotated views of the images of one label, as consecutive rows per image."""
-
-    def __init__(self, labels: Tensor, label: int, rotated: int, start: int = 0) -> None:
-        chosen = torch.nonzero(labels == label).flatten()
-        self.n_views = 1 + rotated
-        self._first = torch.zeros(len(labels), dtype=torch.long)
-        self._first[chosen] = start + torch.arange(len(chosen)) * self.n_views
-        views = [PLAIN, *(View("rotate", number) for number in range(rotated))]
-        self.requests: list[Request] = [(int(i), view) for i in chosen for view in views]
-
-    def __len__(self) -> int:
-        return len(self.requests)
-
-    def draw(self, indices: Tensor) -> Tensor:
-        return self._first[indices] + torch.randint(self.n_views, (len(indices),))
-
-
-def _pseudo_pool(images: LazyImages, labels: Tensor, source: str, size: int) -> list[Request]:
-    normals = torch.nonzero(labels == 0).flatten().tolist()
-    # By digest: the pool must not depend on the order in which the images are given.
-    normals.sort(key=lambda index: images.identities[index])
-    n = len(normals)
-    return [(normals[number % n], View(source, number // n)) for number in range(size)]

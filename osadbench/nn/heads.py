@@ -57,6 +57,11 @@ class PatchHead(nn.Module):
         weight = self.convolution.weight.flatten(1)
         return functional.linear(patches, weight, self.convolution.bias).squeeze(2)
 
+    def patch_map(self, maps: Tensor) -> Tensor:
+        """Return the patch scores in their places, ``(B, h, w)``, as :meth:`forward` ranks them."""
+        scores = self.patch_scores(maps).view(-1, *maps.shape[2:])
+        return scores if self.signed else scores.abs()
+
     def forward(self, maps: Tensor) -> Tensor:
         """Return scores ``(B,)`` of maps ``(B, C, h, w)``."""
         return top_k_mean(self.patch_scores(maps), self.top_k, signed=self.signed)
@@ -92,6 +97,10 @@ class ResidualHead(nn.Module):
         """Return scores ``(B,)`` of maps ``(B, C, h, w)`` against the mean reference map."""
         scores: Tensor = self.head(self.block(self.residual(maps, reference)))
         return scores
+
+    def patch_map(self, maps: Tensor, reference: Tensor) -> Tensor:
+        """Return the patch scores in their places, ``(B, h, w)``."""
+        return self.head.patch_map(self.block(self.residual(maps, reference)))
 
 
 class HolisticHead(nn.Module):

@@ -1,4 +1,4 @@
-"""The base of all methods that train a network of heads on feature maps.
+"""The base of all methods that train a network by gradient descent.
 
 The module itself needs no torch: ``fitting``, which does the work, is loaded when it is called.
 """
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy.typing as npt
 
 from osadbench.method import Method
-from osadbench.nn import fitting
+from osadbench.nn import fitting, localise
+from osadbench.nn import sampler as samplers
 from osadbench.nn.schedule import OptimiserParams
+from osadbench.nn.taps import LAST, Tap
 from osadbench.params import Params
-from osadbench.types import FloatArray, ImageSequence
+from osadbench.types import Float32Array, FloatArray, ImageSequence
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,31 +26,44 @@ __all__ = ["NetworkMethod"]
 
 
 class NetworkMethod(Method):
-    """A method that trains a network of heads on feature maps with balanced batches.
+    """A method that trains a network on feature maps.
 
     The same code runs on the cached maps of a frozen backbone and on a backbone that is trained
     with the heads; the engine's settings decide. A subclass says what its network is, what it
     minimises and how it scores.
+
+    Maps come as a list of float tensors ``(B, C, h, w)``: one per image size and tap, sizes in the
+    outer loop, then the pixels where they are read.
+
+    Class attributes:
+        taps: The stages of the backbone that are read.
+        reads_pixels: Whether the plain pixels, ``(B, 3, S, S)`` of 0 to 1 with S the first image
+            size, are read too, or alone where ``uses_backbone`` is False. A method that reads them
+            gets no augmented views of them.
 
     Attributes (after ``fit``):
         network_: The heads.
         losses_: Mean training loss per epoch.
         initial_digest_: Digest of all trained tensors before training.
         fitted_digest_: The same after training.
+        notes_: Remarks on the fit, one line each, for the record and the tables.
     """
 
     Params: ClassVar[type[Params]] = OptimiserParams
-    uses_backbone: ClassVar[bool] = True
+    uses_backbone: bool = True
+    reads_pixels: bool = False
+    taps: ClassVar[tuple[Tap, ...]] = (LAST,)
 
     network_: nn.Module
     losses_: list[float]
     initial_digest_: str
     fitted_digest_: str
+    notes_: list[str]
     _features: fitting.Features
 
     @abstractmethod
-    def build(self, channels: int) -> nn.Module:
-        """Return the heads for maps of so many channels."""
+    def build(self, channels: Sequence[int]) -> nn.Module:
+        """Return the network for maps of so many channels: one number per tap, then the pixels'."""
 
     @abstractmethod
     def loss(self, network: Any, maps: Sequence[Tensor], codes: Tensor) -> Tensor:
@@ -56,27 +71,71 @@ class NetworkMethod(Method):
 
         Args:
             network: What :meth:`build` returned.
-            maps: Float maps ``(B + R, C, h, w)`` per scale; the last R are the references that
-                :attr:`n_references` asks for.
-            codes: ``(B,)``: NORMAL, SEEN or PSEUDO.
+            maps: The batch's maps, with gradients where the backbone is trained.
+            codes: ``(B,)``: NORMAL, SEEN or PSEUDO, then REFERENCE and OUTLIER for the rows that
+                :attr:`n_references` and :attr:`n_outliers` ask for.
         """
 
     @abstractmethod
     def image_scores(self, network: Any, maps: Sequence[Tensor]) -> Tensor:
-        """Return anomaly scores ``(B,)`` of maps ``(B, C, h, w)`` per scale."""
+        """Return anomaly scores ``(B,)``."""
 
     @property
     def pseudo_source(self) -> str | None:
-        """Source of pseudo anomalies, or None for none."""
+        """Source of pseudo anomalies, or None for none; ``"external"`` takes outliers as they are.
+
+        Every second normal of a batch becomes one, as in DRA's public code.
+        """
         return None
 
     @property
     def n_references(self) -> int:
-        """Number R of reference samples drawn beside each training batch."""
+        """Number of reference samples drawn beside each training batch."""
         return 0
 
-    def after_training(self, training: fitting.Training) -> None:  # noqa: B027
-        """Keep what scoring needs besides the network; the default keeps nothing."""
+    @property
+    def n_outliers(self) -> int:
+        """Number of external outliers drawn beside each training batch."""
+        return 0
+
+    @property
+    def needs_outliers(self) -> bool:
+        """Whether external outliers are drawn, as they are or as pseudo anomalies."""
+        return self.n_outliers > 0 or self.pseudo_source == "external"
+
+    def sampler(self, labels: Tensor) -> samplers.Sampler:
+        """Return what draws the batches, by default half normals and half labelled anomalies.
+
+        Args:
+            labels: ``(n,)`` as ``fit`` was given them.
+        """
+        params: Any = self.params
+        source = self.pseudo_source
+        return samplers.BalancedSampler(
+            labels,
+            batch_size=params.batch_size,
+            pseudo_probability=0.0 if source is None else 0.5,
+            external=source == "external",
+        )
+
+    def before_training(self, network: Any, training: fitting.Training) -> None:  # noqa: B027
+        """Prepare the network, which is in training mode; the default does nothing."""
+
+    def start_epoch(self, epoch: int) -> None:  # noqa: B027
+        """Be told the number of the epoch that starts, from 0; the default does nothing."""
+
+    def after_training(self, network: Any, training: fitting.Training) -> None:  # noqa: B027
+        """Keep what scoring needs besides the network, which is in evaluation mode.
+
+        The default keeps nothing.
+        """
+
+    def patch_maps(self, network: Any, maps: Sequence[Tensor]) -> list[Tensor] | None:
+        """Return patch scores ``(B, h, w)`` for score maps, which take their mean.
+
+        None, the default, makes score maps from gradients instead.
+        """
+        return None
 
     def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
         """Train the network; see :meth:`osadbench.method.Method.fit`."""
@@ -88,18 +147,14 @@ class NetworkMethod(Method):
         self._require_fitted("network_")
         return fitting.score(self, X)
 
+    def score_maps(self, X: ImageSequence) -> list[Float32Array]:
+        """Return the patch scores upsampled to the images, else the saliency of the image scores.
+
+        See :meth:`osadbench.method.Method.score_maps` and :mod:`osadbench.nn.localise`.
+        """
+        self._require_fitted("network_")
+        return localise.score_maps(self, X)
+
     def precompute(self, X: ImageSequence, y: npt.ArrayLike | None = None) -> None:
         """Fill the feature cache; see :meth:`osadbench.method.Method.precompute`."""
         fitting.precompute(self, X, y)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave a frozen backbone out: it is no part of the model and is found by its settings."""
-        state = dict(self.__dict__)
-        if not self.engine.train_backbone:
-            state.pop("_features", None)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        if "network_" in state and "_features" not in state:
-            self._features = fitting.open_features(self.engine)

@@ -24,8 +24,9 @@ class OptimiserParams(Params):
         weight_decay: Coupled L2 penalty of Adam (not AdamW).
         batch_size: Samples per step.
         epochs: Number of epochs.
-        steps_per_epoch: Steps per epoch.
+        steps_per_epoch: Steps per epoch; 0 for as many as one pass over the training images takes.
         lr_step: The learning rate falls to a tenth every so many epochs; 0 keeps it.
+        lr_falls: How often it falls at most; 0 for no limit.
         lr_step_at: Whether the schedule counts an epoch at its ``"end"`` (DevNet's public code) or
             already at its ``"start"`` (DRA's: the first fall comes one epoch early).
         gradient_clip: Largest norm of all gradients together; 0 for no limit.
@@ -34,9 +35,10 @@ class OptimiserParams(Params):
     lr: float = pydantic.Field(default=1e-3, gt=0)
     weight_decay: float = pydantic.Field(default=1e-2, ge=0)
     batch_size: int = pydantic.Field(default=48, ge=2)
-    epochs: int = pydantic.Field(default=50, ge=1)
-    steps_per_epoch: int = pydantic.Field(default=20, ge=1)
+    epochs: int = pydantic.Field(default=50, ge=0)
+    steps_per_epoch: int = pydantic.Field(default=20, ge=0)
     lr_step: int = pydantic.Field(default=0, ge=0)
+    lr_falls: int = pydantic.Field(default=0, ge=0)
     lr_step_at: Literal["start", "end"] = "end"
     gradient_clip: float = pydantic.Field(default=1.0, ge=0)
 
@@ -51,5 +53,7 @@ def learning_rate(params: OptimiserParams, epoch: int) -> float:
     """Return the learning rate of an epoch, counted from 0."""
     if not params.lr_step:
         return params.lr
-    counted = epoch + (params.lr_step_at == "start")
-    return float(params.lr * 0.1 ** (counted // params.lr_step))
+    falls = (epoch + (params.lr_step_at == "start")) // params.lr_step
+    if params.lr_falls:
+        falls = min(falls, params.lr_falls)
+    return float(params.lr * 0.1**falls)

@@ -8,7 +8,7 @@ from osadbench.testing.method_suite import METHOD_CHECKS, check_method
 from osadbench.testing.protocol_suite import PROTOCOL_CHECKS, check_protocol
 from osadbench.testing.pytest_classes import MethodConformance, ProtocolConformance
 from osadbench.testing.results import CheckResult, format_results
-from osadbench.testing.toys import toy_images, toy_manifest
+from osadbench.testing.toys import toy_images, toy_manifest, toy_outliers
 
 __all__ = [
     "METHOD_CHECKS",
@@ -21,4 +21,5 @@ __all__ = [
     "format_results",
     "toy_images",
     "toy_manifest",
+    "toy_outliers",
 ]

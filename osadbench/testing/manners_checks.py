@@ -13,7 +13,7 @@ import numpy as np
 
 from osadbench.errors import NotFittedError, ParameterError
 from osadbench.method import Method, clone
-from osadbench.testing.method_case import MethodCase, expect_same, train_images, unseen_images
+from osadbench.testing.method_case import MethodCase, expect_same, unseen_images
 from osadbench.testing.results import expect, raises
 
 __all__: list[str] = []
@@ -37,7 +37,7 @@ def constructor_only_stores(case: MethodCase) -> None:
 
 def inputs_are_left_alone(case: MethodCase) -> None:
     """``fit`` and ``score`` change neither images nor labels."""
-    images, labels = train_images()
+    images, labels = case.data()
     unseen = unseen_images()
     before = [array.tobytes() for array in (images, labels, unseen)]
     method = case.new()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from osadbench.errors import UsageError
 from osadbench.protocol import Protocol
 from osadbench.testing import protocol_checks as checks
 from osadbench.testing.protocol_checks import ProtocolCase
-from osadbench.testing.results import CheckResult, run_checks
+from osadbench.testing.results import CheckResult, require_subclass, run_checks
 from osadbench.testing.toys import toy_manifest
 from osadbench.types import Manifest
 
@@ -53,8 +52,5 @@ def protocol_case(
     protocol_class: type[Protocol], manifest: Manifest | None, params: Mapping[str, Any]
 ) -> ProtocolCase:
     """Return the case of a protocol; raises ``UsageError`` if the class is not a protocol."""
-    if not (isinstance(protocol_class, type) and issubclass(protocol_class, Protocol)):
-        raise UsageError(
-            f"expected a subclass of osadbench.protocol.Protocol, got {protocol_class!r}"
-        )
+    require_subclass(protocol_class, Protocol)
     return ProtocolCase(protocol_class, toy_manifest() if manifest is None else manifest, params)

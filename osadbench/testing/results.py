@@ -9,9 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from osadbench.errors import CheckFailedError
+from osadbench.errors import CheckFailedError, UsageError
 
-__all__ = ["CheckResult", "Skipped", "expect", "format_results", "raises", "run_checks"]
+__all__ = [
+    "CheckResult",
+    "Skipped",
+    "expect",
+    "format_results",
+    "raises",
+    "require_subclass",
+    "run_check",
+    "run_checks",
+]
 
 T = TypeVar("T")
 
@@ -68,6 +77,13 @@ def raises(error: type[Exception], what: str, call: Callable[..., object], *argu
 
 def _fail(message: str, cause: Exception) -> NoReturn:
     raise CheckFailedError(message) from cause
+
+
+def require_subclass(cls: object, base: type) -> None:
+    """Raise ``UsageError`` unless a class derives from another."""
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        wanted = f"{base.__module__}.{base.__qualname__}"
+        raise UsageError(f"expected a subclass of {wanted}, got {cls!r}")
 
 
 def run_checks(case: T, checks: Mapping[str, Callable[[T], None]]) -> list[CheckResult]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from osadbench.errors import ContractError
 from osadbench.testing.method_case import (
     N_TEST,
     MethodCase,
     expect_form,
     expect_same,
     scores_of,
-    train_images,
     unseen_images,
 )
 from osadbench.testing.other_process import call_in_other_process
 from osadbench.testing.results import Skipped, expect
+from osadbench.testing.toys import toy_images
 from osadbench.types import FloatArray
 
 __all__ = ["AUROC_FLOOR"]
@@ -26,7 +27,7 @@ AUROC_FLOOR = 0.7
 def scores_have_the_form(case: MethodCase) -> None:
     """``fit`` returns the method; scores are finite float64 ``(n,)``."""
     method = case.new()
-    expect(method.fit(*train_images()) is method, "fit must return self")
+    expect(method.fit(*case.data()) is method, "fit must return self")
     expect_form(method.score(unseen_images()), 2 * N_TEST)
 
 
@@ -38,6 +39,7 @@ def scores_differ(case: MethodCase) -> None:
 
 def anomalies_score_higher(case: MethodCase) -> None:
     """The AUROC on the toy task, by counting pairs, is at least :data:`AUROC_FLOOR`."""
+    _skip_controls(case)
     normal, anomalous = case.reference[:N_TEST, None], case.reference[None, N_TEST:]
     auroc = np.mean(anomalous > normal) + np.mean(anomalous == normal) / 2
     expect(
@@ -80,9 +82,35 @@ def _expect_close(got: FloatArray, wanted: FloatArray, how: str) -> None:
     )
 
 
+def score_maps_have_the_sizes(case: MethodCase) -> None:
+    """``score_maps`` gives one finite float32 ``(H, W)`` per image, of the image's own size."""
+    images = [*unseen_images()[::8], *toy_images(1, 1, 80, 4)[0][:, 10:]]
+    try:
+        maps = case.fitted.score_maps(images)
+    except ContractError as error:
+        raise Skipped(str(error)) from error
+    expect(isinstance(maps, list), f"score_maps gave {type(maps).__name__}, expected a list")
+    expect(len(maps) == len(images), f"{len(images)} images got {len(maps)} score maps")
+    for image, scores in zip(images, maps, strict=True):
+        expect(
+            isinstance(scores, np.ndarray)
+            and scores.dtype == np.float32
+            and scores.shape == image.shape[:2],
+            f"an image {image.shape} got a score map {getattr(scores, 'dtype', type(scores))} "
+            f"{getattr(scores, 'shape', '')}, expected float32 {image.shape[:2]}",
+        )
+        expect(np.isfinite(scores).all(), "a score map holds NaN or infinity")
+
+
+def _skip_controls(case: MethodCase) -> None:
+    if case.method_class.is_control:
+        raise Skipped("the method is a control, which learns nothing on purpose")
+
+
 def training_has_an_effect(case: MethodCase) -> None:
     """Other training images give other scores, and trained tensors leave their initial values."""
-    other = case.scores(train_images(seed=2))
+    _skip_controls(case)
+    other = case.scores(case.data(seed=2))
     expect(
         other.tobytes() != case.reference.tobytes(),
         "the scores are the same whatever images the method is trained on",
@@ -96,7 +124,8 @@ def labelled_anomalies_matter(case: MethodCase) -> None:
     """Other labelled anomalies beside the same normal images give other scores."""
     if not case.method_class.supervised:
         raise Skipped("the method declares supervised = False")
-    other = case.scores(train_images(green=True))
+    _skip_controls(case)
+    other = case.scores(case.data(green=True))
     expect(
         other.tobytes() != case.reference.tobytes(),
         "the scores are the same whatever the labelled anomalies; set supervised = False if the "
@@ -107,7 +136,7 @@ def labelled_anomalies_matter(case: MethodCase) -> None:
 def refit_forgets(case: MethodCase) -> None:
     """``fit(A)`` then ``fit(B)`` leaves what ``fit(B)`` alone leaves."""
     method = case.fit()
-    method.fit(*train_images(seed=2))
+    method.fit(*case.data(seed=2))
     expect_same(
-        method.score(unseen_images()), case.scores(train_images(seed=2)), "a second fit and a first"
+        method.score(unseen_images()), case.scores(case.data(seed=2)), "a second fit and a first"
     )

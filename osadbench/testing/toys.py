@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from osadbench.types import NORMAL_CLASS, ImageRecord, Manifest, UInt8Array
 
-__all__ = ["toy_images", "toy_manifest"]
+__all__ = ["toy_images", "toy_manifest", "toy_outliers"]
 
 _PINK, _GREEN = (250.0, 20.0, 160.0), (40.0, 250.0, 60.0)
 
@@ -41,6 +41,27 @@ def toy_images(
         image[top : top + side, left : left + side] = colour + rng.normal(0, 4, (side, side, 3))
     labels = np.repeat([0, 1], [n_normal, n_anomaly])
     return np.clip(np.rint(images), 0, 255).astype(np.uint8), labels
+
+
+def toy_outliers(n: int, size: int = 64, seed: int = 0) -> UInt8Array:
+    """Draw images of other data, for methods that take external outliers: slanted blue stripes.
+
+    Args:
+        n: Number of images.
+        size: Side length in pixels.
+        seed: What the images are drawn from.
+
+    Returns:
+        Images, uint8 ``(n, size, size, 3)``.
+    """
+    rng = np.random.default_rng([seed, size, 2])
+    down, right = np.mgrid[:size, :size] / size
+    images = []
+    for phase, slope in zip(rng.uniform(0, 1, n), rng.uniform(0.3, 1, n), strict=True):
+        wave = np.sin(2 * np.pi * (6 * (down + slope * right) + phase))
+        images.append(np.asarray([70.0, 110.0, 170.0]) + 50 * wave[..., None])
+    noise = rng.normal(0, 3, (n, size, size, 3))
+    return np.clip(np.rint(np.stack(images) + noise), 0, 255).astype(np.uint8)
 
 
 def _texture(size: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
