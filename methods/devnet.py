@@ -49,18 +49,23 @@ class DevNetParams(OptimiserParams):
 class DevNet(NetworkMethod):
     """One scalar score per image by top-K patches, driven away from a Gaussian prior by anomalies.
 
-    Pang, Ding, Shen, van den Hengel: Explainable Deep Few-shot Anomaly Detection with Deviation
-    Networks, arXiv:2108.00462, and its public code.
+    Patches are scored by one linear layer; the few largest make the image's score, which normal
+    images keep near the prior's mean and anomalies raise by five standard deviations.
 
-    Loss: deviation loss (Eq. 8) of the image score, averaged over two scales first (public code).
-    Sampler: half normals, half labelled anomalies (Alg. 1). Score: the image score; the z-score of
-    Eq. 7 ranks alike.
+    Source: Pang, Ding, Shen, van den Hengel: Explainable Deep Few-shot Anomaly Detection with
+    Deviation Networks, arXiv:2108.00462, and its public code.
 
-    Where text and code differ the ``paper`` preset follows the code (learning rate 2e-4 with steps,
-    weight decay 1e-5, gradient norm at most 1) and ``paper-text`` the text (1e-3, 1e-2). Ours:
-    the ``frozen`` preset's optimiser, which takes the text's values; ``patch-ds`` with signed
-    scores; and for ``rep``, whose score no source gives, the mean of the deviations, with a
-    trainable projection where the backbone is frozen.
+    Loss: deviation loss (Eq. 8) of the image score, after the mean over two scales.
+    Sampler: half normals, half labelled anomalies (Alg. 1).
+    Score: the image score; the z-score of Eq. 7 ranks alike.
+    Paper: the head and its variants (section 6.8.1), the loss, the top 10 %. The ``paper-text``
+    preset has the text's optimiser, learning rate 1e-3 and weight decay 1e-2.
+    Code: absolute patch scores; two scales and their mean; pre-trained weights; in the ``paper``
+    preset learning rate 2e-4 with steps, weight decay 1e-5 and gradient norm at most 1.
+    Ours: ``patch-ds`` with signed scores; for ``rep``, whose score no source gives, the mean of the
+    deviations.
+    Frozen: the backbone stays as it is; the optimiser takes the text's values; ``rep``, which would
+    have nothing to train, gets a linear projection.
     """
 
     Params: ClassVar[type[DevNetParams]] = DevNetParams
@@ -75,12 +80,12 @@ class DevNet(NetworkMethod):
         """The parameters by their own type."""
         return cast(DevNetParams, self.params)
 
-    def build(self, channels: int) -> nn.Module:
+    def build(self, channels: Sequence[int]) -> nn.Module:
         """Return the 1x1 convolution to patch scores, or for ``rep`` the pooling."""
         if self.p.head == "rep":
             width = None if self.engine.train_backbone else self.p.rep_channels
-            return heads.Projection(channels, width)
-        return heads.PatchHead(channels, top_k=self.p.top_k, signed=self.p.signed)
+            return heads.Projection(channels[0], width)
+        return heads.PatchHead(channels[0], top_k=self.p.top_k, signed=self.p.signed)
 
     def loss(self, network: Any, maps: Sequence[Tensor], codes: Tensor) -> Tensor:
         """Return the loss of the scores that the head's kind defines."""

@@ -39,17 +39,18 @@ class DRAParams(OptimiserParams):
             3.2), or ``"mixed_fixed"``, N_r of the training pool with pseudo anomalies drawn once
             (appendix B.1). The public code draws new ones for every test batch, so that its scores
             are random; that is not offered.
-        pseudo: How pseudo anomalies are made (Table 4).
+        pseudo: How pseudo anomalies are made (Table 4); ``"external"`` takes images of other data,
+            as the paper does on medical images.
         loss: Loss of all heads (appendix C.2).
         top_k: Share of the patches that counts in an image score.
         signed: Leave out the absolute values that the public code takes.
     """
 
-    epochs: int = pydantic.Field(default=30, ge=1)
+    epochs: int = pydantic.Field(default=30, ge=0)
     heads: Annotated[tuple[Head, ...], pydantic.BeforeValidator(_split_heads)] = HEADS
     n_ref: int = pydantic.Field(default=5, ge=1)
     ref_test: Literal["fixed", "mixed_fixed"] = "fixed"
-    pseudo: Literal["cutmix", "cutpaste-scar", "cutpaste-mix"] = "cutmix"
+    pseudo: Literal["cutmix", "cutpaste-scar", "cutpaste-mix", "external"] = "cutmix"
     loss: Literal["deviation", "bce", "focal"] = "deviation"
     top_k: float = pydantic.Field(default=0.1, gt=0, le=1)
     signed: bool = False
@@ -95,18 +96,25 @@ def anomaly_score(scores: Mapping[str, Tensor]) -> Tensor:
 class DRA(NetworkMethod):
     """Four heads learn seen, pseudo, residual abnormality and normality; their scores are summed.
 
-    Ding, Pang, Shen: Catching Both Gray and Black Swans: Open-set Supervised Anomaly Detection,
-    CVPR 2022, and its public code.
+    What is abnormal is taken apart: like the labelled anomalies, like made-up ones, or unlike
+    normal images, where the last is measured by the difference to reference images.
 
-    Loss: sum over the heads of the deviation loss, linear as in DevNet and in all public code
-    (Eq. 11 squares it), each on its own samples (:func:`head_targets`). Sampler: half labelled
-    anomalies, half normals of which every second becomes a pseudo anomaly. Score: see
-    :func:`anomaly_score`; the test references are fixed.
+    Source: Ding, Pang, Shen: Catching Both Gray and Black Swans: Open-set Supervised Anomaly
+    Detection, CVPR 2022, and its public code.
 
-    The ``paper`` preset follows the public code's optimiser, whose schedule steps at the start of
-    an epoch; ``paper-text`` the text's. Ours: the ``frozen`` preset's optimiser, and its 8 epochs
-    in place of 30, for time. On ``synthetic`` (difficulty 0.8, general, ten shots, two categories,
-    two seeds) 10 epochs gave a mean AUROC of .766 and 30 gave .781, at three times the cost.
+    Loss: sum over the heads of the deviation loss, each on its own samples (:func:`head_targets`).
+    Sampler: half labelled anomalies, half normals of which every second becomes a pseudo anomaly.
+    Score: the abnormality heads' scores minus the normality head's (:func:`anomaly_score`), against
+    the mean map of references that are drawn once and kept.
+    Paper: the heads and their targets, the score, the pseudo anomalies of Table 4, fixed normal
+    references (section 3.2). The ``paper-text`` preset has the text's optimiser.
+    Code: absolute patch and normality scores; the 3x3 convolution before the residual head; the
+    linear deviation loss (Eq. 11 squares it); a half of the normals made pseudo anomalies; in the
+    ``paper`` preset the optimiser, whose schedule steps at the start of an epoch.
+    Ours: references that stay the same for all test images, where the code draws new ones for each
+    batch and its scores are random; how CutMix and Scar are mixed.
+    Frozen: the backbone stays as it is, augmented views come from a finite pool, the optimiser
+    takes the text's values, for 8 epochs in place of 30, for time.
     """
 
     Params: ClassVar[type[DRAParams]] = DRAParams
@@ -132,25 +140,26 @@ class DRA(NetworkMethod):
         """References beside each batch, drawn afresh from normals and pseudo anomalies."""
         return self.p.n_ref if "residual" in self.p.heads else 0
 
-    def build(self, channels: int) -> nn.Module:
+    def build(self, channels: Sequence[int]) -> nn.Module:
         """Return the chosen heads by name."""
+        c = channels[0]
         patch: dict[str, Any] = {"top_k": self.p.top_k, "signed": self.p.signed}
         makers: dict[Head, Callable[[], nn.Module]] = {
-            "seen": lambda: heads.PatchHead(channels, **patch),
-            "pseudo": lambda: heads.PatchHead(channels, **patch),
-            "residual": lambda: heads.ResidualHead(channels, **patch),
-            "holistic": lambda: heads.HolisticHead(channels, signed=self.p.signed),
+            "seen": lambda: heads.PatchHead(c, **patch),
+            "pseudo": lambda: heads.PatchHead(c, **patch),
+            "residual": lambda: heads.ResidualHead(c, **patch),
+            "holistic": lambda: heads.HolisticHead(c, signed=self.p.signed),
         }
         return heads.NamedHeads({name: makers[name]() for name in self.p.heads})
 
     def loss(self, network: Any, maps: Sequence[Tensor], codes: Tensor) -> Tensor:
         """Return the sum of the heads' losses, each on its own samples."""
-        n = len(codes)
+        n = int((codes != sampler.REFERENCE).sum())
         reference = [scale[n:].mean(dim=0) for scale in maps]
         scores = self._head_scores(network, [scale[:n] for scale in maps], reference)
         values = []
         for head, head_scores in scores.items():
-            mask, targets = head_targets(head, codes)
+            mask, targets = head_targets(head, codes[:n])
             # A tiny batch may hold no sample for a head; the mean of nothing would be NaN.
             if mask.any():
                 values.append(losses.LOSSES[self.p.loss](head_scores[mask], targets))
@@ -160,10 +169,38 @@ class DRA(NetworkMethod):
         """Return the image scores ``(B,)`` against the fixed references."""
         return anomaly_score(self._head_scores(network, maps, self.references_))
 
-    def after_training(self, training: Training) -> None:
+    def patch_maps(self, network: Any, maps: Sequence[Tensor]) -> list[Tensor] | None:
+        """Return the sum of the abnormality heads' patch scores ``(B, h, w)`` per scale.
+
+        The authors give no localisation; this one is ours. Without a head on patches there is none.
+        """
+        means: Sequence[Tensor | None] = self.references_ or [None] * len(maps)
+        scales = zip(maps, means, strict=True)
+        patches = [self._abnormality(network, scale, reference) for scale, reference in scales]
+        return None if set(self.p.heads) == {"holistic"} else patches
+
+    @staticmethod
+    def _abnormality(network: Any, scale: Tensor, reference: Tensor | None) -> Tensor:
+        total = scale.new_zeros(len(scale), *scale.shape[2:])
+        for name, head in network.items():
+            if name == "residual":
+                total = total + head.patch_map(scale, reference)
+            elif name != "holistic":
+                total = total + head.patch_map(scale)
+        return total
+
+    def before_training(self, network: Any, training: Training) -> None:
+        """Check that there are normals enough to refer to."""
+        references.check_enough(training, self.n_references, mixed=self._mixed)
+
+    def after_training(self, network: Any, training: Training) -> None:
         """Draw the test references and keep their mean maps, ``(C, h, w)`` per scale."""
-        mixed = self.p.ref_test == "mixed_fixed"
-        self.references_ = references.fixed(training, self.n_references, self.seed, mixed=mixed)
+        drawn = references.fixed(training, self.n_references, self.seed, mixed=self._mixed)
+        self.references_ = drawn
+
+    @property
+    def _mixed(self) -> bool:
+        return self.p.ref_test == "mixed_fixed"
 
     @staticmethod
     def _head_scores(

@@ -17,7 +17,7 @@ from osadbench.types import Split
 __all__ = ["KEY_VERSION", "cell_key", "fit_seed"]
 
 #: Version of the scheme; part of every key. Raise it whenever the same inputs get another key.
-KEY_VERSION = 1
+KEY_VERSION = 2
 
 
 def cell_key(
@@ -28,6 +28,7 @@ def cell_key(
     engine: Engine,
     weights: str,
     seed_fit: int,
+    outliers: str | None = None,
 ) -> str:
     """Return the key of a cell: one method on one split.
 
@@ -39,9 +40,10 @@ def cell_key(
             repetition and every path.
         method: Registered name of the method.
         params: The method's parameters with defaults resolved, as JSON values.
-        engine: The engine; only :meth:`osadbench.settings.Engine.identity` counts.
+        engine: The method's engine; only :meth:`osadbench.settings.Engine.identity` counts.
         weights: Identity of the backbone's weights, such as ``"sha256:..."``.
         seed_fit: Seed the method is given, see :func:`fit_seed`.
+        outliers: Digest of the external outliers, or None for methods that take none.
 
     Returns:
         32 lower-case hex digits.
@@ -59,6 +61,7 @@ def cell_key(
         "engine": engine.identity(),
         "weights": weights,
         "fit_seed": seed_fit,
+        "outliers": outliers,
     }
     return digest(identity)[:32]
 

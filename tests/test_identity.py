@@ -32,6 +32,7 @@ def golden_key(entry: dict[str, Any]) -> str:
         engine=Engine(**entry["engine"]),
         weights=entry["weights"],
         seed_fit=fit_seed(split, entry["method"]),
+        outliers=entry.get("outliers"),
     )
 
 
@@ -95,8 +96,10 @@ def test_key_is_32_hex_digits() -> None:
         {"engine": Engine(image_sizes=(448, 224))},
         {"engine": Engine(preset="other")},
         {"engine": Engine(precision="fp32")},
+        {"engine": Engine(normalise=False)},
         {"weights": "random:0"},
         {"seed_fit": 8},
+        {"outliers": "ef" * 32},
     ],
     ids=str,
 )
