@@ -11,9 +11,17 @@ from types import TracebackType
 from tqdm import tqdm
 
 from osadbench.plan import Cell, Plan
-from osadbench.types import Record
+from osadbench.types import Record, split_title
 
-__all__ = ["Progress", "cell_line", "cells", "configure_logging", "duration", "plan_lines"]
+__all__ = [
+    "Progress",
+    "cell_line",
+    "cells",
+    "configure_logging",
+    "duration",
+    "outlier_lines",
+    "plan_lines",
+]
 
 logger = logging.getLogger("osadbench")
 
@@ -83,9 +91,7 @@ class Progress:
 
 def cell_line(record: Record) -> str:
     """Return a finished cell in one line: status, what it is, and its result or reason."""
-    known = f" {record.known_class}" if record.known_class else ""
-    place = "/".join(part for part in (record.dataset, record.category) if part)
-    what = f"{record.label} {place} {record.protocol}{known} {record.shots}-shot seed {record.seed}"
+    what = f"{record.label} {split_title(record)}"
     if record.status != "done":
         return f"{record.status:<7} {what}: {record.reason}"
     times = record.provenance
@@ -101,12 +107,19 @@ def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
         yield f"{state:<8} {cell.key[:12] or '-':<12}  {cell}"
     for line in plan.missing:
         yield f"missing here: {line}"
+    yield from outlier_lines(plan)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
     yield f"{cells(len(states))}: {counts}; {len(pending)} will be computed"
     if plan.pending:
         unknown = "unknown, for not every method has been timed in this folder"
         known = unknown if estimate is None else duration(estimate)
         yield f"time on one worker, features cached: {known}"
+
+
+def outlier_lines(plan: Plan) -> Iterator[str]:
+    """Yield a line for each set of external outliers that the pending cells train on."""
+    for outliers in plan.outliers:
+        yield f"external outliers: {len(outliers)} images of {outliers.source}"
 
 
 def _state(cell: Cell, plan: Plan, pending: bool) -> str:

@@ -10,7 +10,14 @@ from typing import Any
 
 from osadbench import settings
 from osadbench.datasets import Dataset, open_dataset
-from osadbench.errors import DataError, ParameterError, UsageError
+from osadbench.datasets.outliers import Outliers, find_outliers
+from osadbench.errors import (
+    DataError,
+    OsadbenchError,
+    ParameterError,
+    PluginError,
+    UsageError,
+)
 from osadbench.identity import cell_key, fit_seed
 from osadbench.method import Method
 from osadbench.params import resolve_params
@@ -18,7 +25,7 @@ from osadbench.protocol import Protocol
 from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.settings import Engine
 from osadbench.store import DamagedRecordError, Store
-from osadbench.types import Manifest, Record, Split
+from osadbench.types import Manifest, Record, Split, split_title
 from osadbench.weights import WeightsFile, find_weights
 
 __all__ = [
@@ -63,6 +70,7 @@ class Request:
         engine: Engine settings that differ from the preset.
         cache: Cache folder.
         splits: Splits to use instead of the protocols' own, or None.
+        outliers: Dataset or folder of the external outliers; None for the dataset's own choice.
     """
 
     methods: tuple[Component, ...]
@@ -76,6 +84,7 @@ class Request:
     known_classes: tuple[str, ...] | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[Split, ...] | None = None
+    outliers: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,16 +94,19 @@ class Cell:
     Attributes:
         key: Identity; ``""`` while the weights are still to be fetched.
         method: Name of the method.
-        label: Name with the parameters that differ from the preset's.
+        label: The table's column: name, with the parameters that differ from the preset's.
         params: Parameters with defaults resolved, as JSON values.
-        engine: Engine settings, sizes fitted to the dataset.
+        engine: The method's engine settings, sizes fitted to the dataset.
+        shared_engine: What the request alone makes of the engine, for methods without settings of
+            their own.
         weights: Identity of the weights.
-        split: What to train and test on.
+        split: What to train and test on; without labels where the method is unsupervised.
         dataset: Where the images are.
         manifest: The images.
         seed: Seed of the fit.
         protocol: Name of the protocol with the parameters that the user changed.
         plugins: Plug-in files that another process has to load.
+        outliers: External outliers, for methods that need them.
     """
 
     key: str
@@ -102,6 +114,7 @@ class Cell:
     label: str
     params: Mapping[str, Any]
     engine: Engine
+    shared_engine: Engine
     weights: str
     split: Split
     dataset: Dataset
@@ -109,12 +122,16 @@ class Cell:
     seed: int
     protocol: str
     plugins: tuple[Path, ...]
+    outliers: Outliers | None = None
+
+    @property
+    def departures(self) -> dict[str, Any]:
+        """The engine settings that the method has of its own, as JSON values."""
+        shared = self.shared_engine.identity()
+        return {k: v for k, v in self.engine.identity().items() if v != shared[k]}
 
     def __str__(self) -> str:
-        split = self.split
-        place = "/".join(part for part in (split.dataset, split.category) if part)
-        known = f" {split.known_class}" if split.known_class else ""
-        return f"{self.label} {place} {self.protocol}{known} {split.shots}-shot seed {split.seed}"
+        return f"{self.label} {split_title(self.split, self.protocol)}"
 
 
 @dataclass(frozen=True)
@@ -138,6 +155,18 @@ class Plan:
     damaged: tuple[str, ...]
     failed: Mapping[str, Record]
     missing: tuple[str, ...]
+
+    @property
+    def engines_to_fetch(self) -> list[Engine]:
+        """One engine for each backbone of the pending cells whose weights must be fetched first."""
+        engines = (cell.engine for cell in self.pending if not cell.key)
+        return list({(engine.backbone, engine.weights): engine for engine in engines}.values())
+
+    @property
+    def outliers(self) -> list[Outliers]:
+        """The external outliers of the pending cells, each set once."""
+        found = (cell.outliers for cell in self.pending if cell.outliers is not None)
+        return list({outliers.digest: outliers for outliers in found}.values())
 
     @property
     def unanswered(self) -> int:
@@ -170,7 +199,7 @@ def make_plan(request: Request, store: Store, rerun: str = "missing") -> Plan:
         StoreError: A record of a newer version.
     """
     columns = _columns(request)
-    weights, missing = _weights(request, columns)
+    weights, missing = _weights(columns, request.cache)
     # Overlapping requests, such as folder and folder/carpet, give some cells twice.
     named = {(cell.label, cell.split.digest): cell for cell in _cells(request, columns, weights)}
     cells = tuple(named.values())
@@ -203,26 +232,42 @@ def _is_pending(
 
 
 def _weights(
-    request: Request, columns: Iterable[_Column]
-) -> tuple[WeightsFile | None, tuple[str, ...]]:
-    if not any(column.cls.uses_backbone for column in columns):
-        return None, ()
-    engine = settings.engine(request.preset, **request.engine)
-    found = find_weights(engine, request.cache)
-    if found.identity:
-        return found, ()
-    return found, (f"weights of backbone {engine.backbone}: downloaded when the run starts",)
+    columns: Iterable[_Column], cache: Path
+) -> tuple[Mapping[tuple[str, str], WeightsFile], tuple[str, ...]]:
+    """Return the weights of all columns by backbone and setting, and a line for each not here."""
+    engines = [column.method.engine for column in columns if column.method.uses_backbone]
+    found = {(e.backbone, e.weights): find_weights(e, cache) for e in engines}
+    missing = [backbone for (backbone, _), file in found.items() if not file.identity]
+    return found, tuple(
+        f"weights of backbone {backbone}: downloaded when the run starts" for backbone in missing
+    )
 
 
 def _cells(
-    request: Request, columns: Sequence[_Column], weights: WeightsFile | None
+    request: Request,
+    columns: Sequence[_Column],
+    weights: Mapping[tuple[str, str], WeightsFile],
 ) -> Iterable[Cell]:
     protocols = _protocols(request)
     for dataset, manifest in _manifests(request):
-        engine = _engine(request, dataset)
+        fitted = [column.on(dataset) for column in columns]
+        needing = [c.label for c in fitted if c.method.needs_outliers]
+        outliers = _outliers(request, dataset, manifest, needing) if needing else None
         for protocol, split in _splits(request, protocols, manifest):
-            for column in columns:
-                yield column.cell(split, protocol, dataset, manifest, engine, weights)
+            for column in fitted:
+                yield column.cell(split, protocol, dataset, manifest, weights, outliers)
+
+
+def _outliers(
+    request: Request, dataset: Dataset, manifest: Manifest, needing: Sequence[str]
+) -> Outliers:
+    source = request.outliers or dataset.default_outliers
+    if source is None:
+        raise UsageError(
+            f"{', '.join(needing)} needs external outliers (images of other data): name some by "
+            "--outliers DIR or --outliers DATASET"
+        )
+    return find_outliers(source, dataset, manifest, request.data_root)
 
 
 def _columns(request: Request) -> list[_Column]:
@@ -234,11 +279,12 @@ def _columns(request: Request) -> list[_Column]:
         mistakes.append(str(error))
     for choice in request.methods:
         try:
-            columns.append(_Column(choice, request.preset))
+            columns.append(_Column(choice, request))
         except ParameterError as error:
             mistakes.append(str(error))
     if mistakes:
-        raise ParameterError("; ".join(mistakes))
+        # A wrong engine setting is found again with every method.
+        raise ParameterError("; ".join(dict.fromkeys(mistakes)))
     labels = [column.label for column in columns]
     repeated = sorted({label for label in labels if labels.count(label) > 1})
     if repeated:
@@ -279,15 +325,33 @@ def _manifests(request: Request) -> Iterable[tuple[Dataset, Manifest]]:
 
 
 class _Column:
-    """A method with its parameters resolved, ready to be crossed with splits."""
+    """A method under its engine, ready to be crossed with splits.
 
-    def __init__(self, choice: Component, preset: str) -> None:
+    Args:
+        choice: The method and what the user gave for it.
+        request: Names the preset and the engine settings that the user gave.
+        dataset: Fits the image sizes where the preset trains its backbone; None leaves them.
+    """
+
+    def __init__(self, choice: Component, request: Request, dataset: Dataset | None = None) -> None:
+        self._choice, self._request = choice, request
         self.name = choice.name
-        self.cls: type[Method] = METHODS.get(choice.name)
-        self.params = self.cls.resolve_params(preset, choice.given).model_dump(mode="json")
-        default = self.cls.resolve_params(preset, {}).model_dump(mode="json")
-        changed = {k: v for k, v in self.params.items() if v != default[k]}
-        self.label = _label(choice.name, changed)
+        cls: type[Method] = METHODS.get(choice.name)
+        preset = request.preset
+        resolved = cls.resolve_params(preset, choice.given)
+        self.params = resolved.model_dump(mode="json")
+        free = type(resolved).model_fields.keys() - cls.fixed.keys()
+        given = {name: getattr(resolved, name) for name in free}
+        engine, self.shared_engine = _engines(cls, request, dataset)
+        self.method = _build(cls, engine, given)
+        default = cls.resolve_params(preset, {}).model_dump(mode="json")
+        # Of what was given only: one parameter's value may decide the defaults of others.
+        changed = {k: self.params[k] for k in choice.given if self.params[k] != default[k]}
+        self.label = _label(cls.label(engine), changed)
+
+    def on(self, dataset: Dataset) -> _Column:
+        """Return the same column with the engine as it is on a dataset."""
+        return _Column(self._choice, self._request, dataset)
 
     def cell(
         self,
@@ -295,12 +359,17 @@ class _Column:
         protocol: str,
         dataset: Dataset,
         manifest: Manifest,
-        engine: Engine,
-        weights: WeightsFile | None,
+        weights: Mapping[tuple[str, str], WeightsFile],
+        outliers: Outliers | None,
     ) -> Cell:
+        """Return the cell of the method on a split."""
+        method, engine = self.method, self.method.engine
+        split = split if method.supervised else split.without_labels()
+        taken = outliers if method.needs_outliers else None
         seed = fit_seed(split, self.name)
-        needs_weights = self.cls.uses_backbone and weights is not None
-        identity = weights.identity if needs_weights and weights is not None else NO_WEIGHTS
+        identity = NO_WEIGHTS
+        if method.uses_backbone:
+            identity = weights[engine.backbone, engine.weights].identity
         key = identity and cell_key(
             split=split,
             method=self.name,
@@ -308,6 +377,7 @@ class _Column:
             engine=engine,
             weights=identity,
             seed_fit=seed,
+            outliers=None if taken is None else taken.digest,
         )
         return Cell(
             key=key,
@@ -315,6 +385,7 @@ class _Column:
             label=self.label,
             params=self.params,
             engine=engine,
+            shared_engine=self.shared_engine,
             weights=identity,
             split=split,
             dataset=dataset,
@@ -322,7 +393,18 @@ class _Column:
             seed=seed,
             protocol=protocol,
             plugins=tuple(METHODS.plugins),
+            outliers=taken,
         )
+
+
+def _build(cls: type[Method], engine: Engine, params: Mapping[str, Any]) -> Method:
+    try:
+        return cls(engine=engine, **params)
+    except OsadbenchError:
+        raise
+    except Exception as error:
+        text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
+        raise PluginError(f"method {cls.name!r} cannot be built: {text}") from error
 
 
 def _label(name: str, changed: Mapping[str, Any]) -> str:
@@ -333,14 +415,18 @@ def _label(name: str, changed: Mapping[str, Any]) -> str:
     return f"{name}[{inside}]" if inside else name
 
 
-def _engine(request: Request, dataset: Dataset) -> Engine:
-    overrides = dict(request.engine)
-    engine = settings.engine(request.preset, **overrides)
-    if engine.train_backbone and "image_sizes" not in overrides:
+def _engines(cls: type[Method], request: Request, dataset: Dataset | None) -> tuple[Engine, Engine]:
+    """Return a method's engine, and the one that the request makes for methods in general."""
+    asked = {**request.engine, "cache_dir": str(request.cache)}
+    sizes: dict[str, Any] = {}
+    if dataset is not None and settings.engine(request.preset, **request.engine).train_backbone:
         # The papers choose between 448 and 224 by dataset; the second scale is half the first.
         size = dataset.paper_image_size
-        overrides["image_sizes"] = (size, size // 2)
-    return settings.engine(request.preset, **overrides, cache_dir=str(request.cache))
+        sizes = {"image_sizes": (size, size // 2)}
+    shared = settings.engine(request.preset, **{**sizes, **asked})
+    if "image_sizes" in cls.engine_settings.get(request.preset, {}):
+        sizes = {}
+    return cls.engine_for(request.preset, **{**sizes, **asked}), shared
 
 
 def _protocols(request: Request) -> list[tuple[str, Protocol]]:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from osadbench.errors import ContractError, PrecheckError
+from osadbench.datasets.images import JoinedImages
+from osadbench.errors import ContractError, PrecheckError, UsageError
 from osadbench.method import Method
 from osadbench.metrics import compute_metrics
+from osadbench.params import digest
 from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
 from osadbench.registry import METHODS
-from osadbench.settings import Engine
 from osadbench.store import ScoreTable, Store
 from osadbench.types import FloatArray, Record, Split
 
@@ -162,12 +163,13 @@ def precompute(cells: Sequence[Cell]) -> None:
         UsageError: There is no such backbone.
         PrecheckError: Weights, device or cache can't be used.
     """
-    methods = {cell.method: METHODS.get(cell.method) for cell in cells}
-    _check_engines(cell.engine for cell in cells if methods[cell.method].uses_backbone)
-    for cell in cells:
+    methods = [_method(cell) for cell in cells]
+    _check_backbones(method for method in methods if method.uses_backbone)
+    for cell, method in zip(cells, methods, strict=True):
         try:
+            if _skip_reason(method, cell.split) is not None:
+                continue
             train, labels, test = _data(cell)
-            method = _method(cell)
             # On the threads of the cells: features too differ to the last bit on others.
             with _limit_threads(_threads(method, os.cpu_count() or 1)):
                 method.precompute(train, labels)
@@ -179,13 +181,28 @@ def precompute(cells: Sequence[Cell]) -> None:
             continue
 
 
-def _check_engines(engines: Iterable[Engine]) -> None:
+def _check_backbones(methods: Iterable[Method]) -> None:
     """Build each backbone once: what is wrong with it would be wrong with every cell."""
-    for engine in dict.fromkeys(engines):
-        from osadbench.nn import backbones, device
+    for engine, taps in dict.fromkeys((m.engine, getattr(m, "taps", None)) for m in methods):
+        from osadbench.nn import backbones, device, features
 
-        device.resolve_device(engine)
-        backbones.build_backbone(engine, backbones.resolve_weights(engine))
+        where = device.resolve_device(engine)
+        if engine.train_backbone:
+            weights = backbones.resolve_weights(engine)
+            backbone = backbones.build_backbone(engine, weights).to(where)
+        else:
+            backbone = backbones.frozen_backbone(engine, where)
+        size = engine.image_sizes[-1]
+        pixels = features.to_tensor(np.zeros((1, size, size, 3), np.uint8)).to(where)
+        try:
+            backbone(pixels) if taps is None else backbone(pixels, taps)
+        except (RuntimeError, ValueError, AssertionError) as error:
+            # timm's transformers assert that images have the one size that they were made for.
+            fault = "does not fit" if isinstance(error, AssertionError) else "is too small for"
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise UsageError(
+                f"image size {size} {fault} backbone {engine.backbone}: {reason}"
+            ) from error
 
 
 def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
@@ -230,13 +247,14 @@ def _method(cell: Cell) -> Method:
     for path in cell.plugins:
         METHODS.add_plugin(path)
     cls: type[Method] = METHODS.get(cell.method)
-    params = cls.resolve_params(cell.engine.preset, _plain(cell.params))
-    given = {name: getattr(params, name) for name in type(params).model_fields}
+    asked = {name: value for name, value in cell.params.items() if name not in cls.fixed}
+    params = cls.resolve_params(cell.engine.preset, _plain(asked))
+    given = {name: getattr(params, name) for name in type(params).model_fields.keys() - cls.fixed}
     return cls(seed=cell.seed, engine=cell.engine, **given)
 
 
 def _skip_reason(method: Method, split: Split) -> str | None:
-    reason: object = type(method).skip(split)
+    reason: object = method.skip(split)
     if reason is not None and not isinstance(reason, str):
         raise ContractError(f"expected a reason or None of skip, got {type(reason).__name__}")
     return reason
@@ -250,8 +268,12 @@ def _plain(params: Any) -> dict[str, Any]:
 def _data(cell: Cell) -> tuple[Any, npt.NDArray[np.int64], Any]:
     split = cell.split
     paths = [*split.train_normals, *split.train_anomalies]
-    labels = np.repeat([0, 1], [len(split.train_normals), len(split.train_anomalies)])
-    train = cell.dataset.images(cell.manifest, paths)
+    counts = [len(split.train_normals), len(split.train_anomalies)]
+    train: Any = cell.dataset.images(cell.manifest, paths)
+    if cell.outliers is not None:
+        train = JoinedImages(train, cell.outliers.images())
+        counts.append(len(cell.outliers))
+    labels = np.repeat(np.arange(len(counts)), counts)
     return train, labels, cell.dataset.images(cell.manifest, split.test)
 
 
@@ -263,6 +285,8 @@ def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> Floa
     started = time.perf_counter()
     scores = method.score(test)
     measured["score_seconds"] = time.perf_counter() - started
+    if notes := [str(note) for note in getattr(method, "notes_", ())]:
+        measured["notes"] = notes
     return _check_scores(scores, len(test))
 
 
@@ -297,14 +321,29 @@ def _record(
     trace: str | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Record:
-    split = cell.split
+    split, outliers = cell.split, cell.outliers
+    images: dict[str, Any] = {
+        "digest": split.digest,
+        "manifest": split.manifest_digest,
+        "train_normals": len(split.train_normals),
+        "train_anomalies": list(split.train_anomalies),
+        "test": len(split.test),
+        "test_digest": digest(split.test),
+    }
+    if outliers is not None:
+        images["outliers"] = {
+            "source": outliers.source,
+            "digest": outliers.digest,
+            "images": len(outliers),
+        }
     return Record(
         key=cell.key,
         status=status,
         method=cell.method,
         label=cell.label,
         params=dict(cell.params),
-        engine=cell.engine.identity(),
+        engine=cell.shared_engine.identity(),
+        departures=cell.departures,
         weights=cell.weights,
         fit_seed=cell.seed,
         protocol=cell.protocol,
@@ -314,13 +353,7 @@ def _record(
         shots=split.shots,
         seed=split.seed,
         row=split.row,
-        split={
-            "digest": split.digest,
-            "manifest": split.manifest_digest,
-            "train_normals": len(split.train_normals),
-            "train_anomalies": list(split.train_anomalies),
-            "test": len(split.test),
-        },
+        split=images,
         metrics=metrics or {},
         reason=reason,
         traceback=trace,
@@ -329,11 +362,11 @@ def _record(
 
 
 def _where(method: Method) -> dict[str, Any]:
-    """Return the device and the precision that will be used, by methods with a backbone.
+    """Return the device and the precision that will be used, by methods with a network.
 
     For these it also loads torch, so that no fit is charged with the seconds that this takes.
     """
-    if not method.uses_backbone:
+    if not (method.uses_backbone or _reads_pixels(method)):
         return {"device": "cpu", "precision": None}
     from osadbench.nn.device import device_name, resolve_device, resolve_precision
 
@@ -344,13 +377,20 @@ def _where(method: Method) -> dict[str, Any]:
     }
 
 
+def _reads_pixels(method: Method) -> bool:
+    """Return whether the method trains a network of its own on the images themselves."""
+    return bool(getattr(method, "reads_pixels", False))
+
+
 def _threads(method: Method, most: int) -> int:
     """Return the threads that a cell computes on.
 
     Sums come out differently to the last bit on other numbers of threads, and training makes more
     of it. A fixed number makes scores independent of the machine's cores and of the cells beside
-    it; only where the backbone is trained would that take too long.
+    it; only where a whole network is trained would that take too long.
     """
+    if _reads_pixels(method):
+        return most
     if not method.uses_backbone:
         return 1
     return most if method.engine.train_backbone else HEAD_THREADS

@@ -56,7 +56,18 @@ class ${class_name}Params(Params):
 
 @register_method("$name")
 class $class_name(Method):
-    """Distance to the nearest normal colour histograms, less that to the labelled anomalies."""
+    """Distance to the nearest normal colour histograms, less that to the labelled anomalies.
+
+    Source: none; ours.
+
+    Loss: none, nothing is trained.
+    Sampler: none.
+    Score: mean L1 distance to the nearest normals, less a share of that to the nearest anomaly.
+    Paper: none.
+    Code: none.
+    Ours: all of it.
+    Frozen: the same under every preset.
+    """
 
     Params = ${class_name}Params
     params: ${class_name}Params

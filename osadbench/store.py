@@ -27,6 +27,8 @@ from osadbench.types import Record
 __all__ = ["DamagedRecordError", "MergeReport", "ScoreTable", "Store", "to_frame"]
 
 _KEY = re.compile(r"[0-9a-f]{32}")
+#: No write takes this long: a temporary file of that age is what a killed process left.
+ABANDONED_SECONDS = 3600
 _AGAIN = "run the same command again to compute it anew"
 
 
@@ -75,12 +77,21 @@ class Store:
     def ensure_writable(self) -> None:
         """Make the folder and try a small file in it, before any work.
 
+        What killed writes have left for more than an hour is removed.
+
         Raises:
             StoreError: It cannot be made or written.
         """
         probe = self.cells / f".probe.{uuid.uuid4().hex}.tmp"
         self._write(probe, b"osadbench")
+        # By the folder's own clock, which on a network is not this machine's.
+        limit = probe.stat().st_mtime - ABANDONED_SECONDS
         probe.unlink(missing_ok=True)
+        for path in self.cells.glob(".*.tmp"):
+            # Another process may be as quick.
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
 
     def write(self, record: Record, scores: ScoreTable | None = None) -> Record:
         """Store a record in place of any earlier one of its key, and its scores before it.

@@ -138,8 +138,7 @@ class Killed(Mean):
 class Skips(Mean):
     """Has no form for one shot."""
 
-    @classmethod
-    def skip(cls, split):
+    def skip(self, split):
         return "needs two anomalies" if split.shots < 2 else None
 '''
 

@@ -45,16 +45,16 @@ CASES = {
         "no protocol: name some by -p, such as -p hard (osadbench list)",
     ),
     "unknown method": (
-        ["run", "-m", "devnt", *HARD],
-        f"no method 'devnt': did you mean devnet? known: {KNOWN}",
+        ["run", "-m", "patchcor", *HARD],
+        f"no method 'patchcor': did you mean patchcore? known: {KNOWN}",
     ),
     "no method fits": (
         ["run", "-m", "z*", *HARD],
         f"'z*' fits no method here: known: {KNOWN}",
     ),
     "nothing left out": (
-        ["run", "-m", "d*,!kn", *HARD],
-        "'kn' fits no method here: known: devnet, dra",
+        ["run", "-m", "knn,!kn", *HARD],
+        "'kn' fits no method here: did you mean knn? known: knn",
     ),
     "unknown protocol": (
         [*MEAN, "-p", "hrad"],
@@ -383,6 +383,34 @@ def test_an_unknown_backbone(cli: Cli, preset: str) -> None:
     assert Store("out").records() == []
 
 
+#: Too small for AlexNet's last pooling.
+ALEXNET = ["--backbone", "alexnet.tv_in1k", "--weights", "random", "--image-sizes", "64,32"]
+
+
+@pytest.mark.parametrize(("method", "preset"), [("knn", "smoke"), ("devnet", "paper")])
+def test_images_too_small_for_the_backbone(cli: Cli, method: str, preset: str) -> None:
+    words = [method if word == "knn" else word for word in SMOKE]
+    result = cli(*words, "--preset", preset, *ALEXNET)
+    message = "image size 32 is too small for backbone alexnet.tv_in1k: "
+    assert (result.code, one_line(result)[: len(message)]) == (2, message)
+    assert Store("out").records() == []
+
+
+def test_images_of_another_size_than_the_backbones(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("Input height (32) doesn't match model (224).\nand more")
+
+    monkeypatch.setattr("osadbench.nn.backbones.Backbone.forward", refuse)
+    result = cli(*SMOKE)
+    assert (result.code, one_line(result)) == (
+        2,
+        "image size 32 does not fit backbone test_efficientnet: Input height (32) doesn't match "
+        "model (224).",
+    )
+
+
 def test_weights_that_are_not_there(cli: Cli) -> None:
     result = cli(*SMOKE, "--weights", "nowhere.pth")
     assert (result.code, one_line(result)) == (
@@ -677,7 +705,7 @@ def test_a_broken_plugin_stops_nothing_else(
     name = "broken" if "def (" in code else "bad-mean"
     assert re.search(rf"^  {name} +BROKEN: {error}", listed.out, re.MULTILINE), listed.out
     assert re.search(r"^  mean +Distance", listed.out, re.MULTILINE)
-    result = cli("run", "-m", "m*", *FEW[:-1], "1", *plugins, "-o", "out")
+    result = cli("run", "-m", "mea?", *FEW[:-1], "1", *plugins, "-o", "out")
     assert (result.code, statuses(Path("out"))) == (0, {"mean": ["done"]})
     start = f"warning: method {name!r} of {broken.resolve()} is broken and left out: {error}"
     assert any(line.startswith(start) for line in result.err.splitlines())

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cli_tools import DATA, FEW, Cli, cli_fixture, contents, statuses, toys_fixture  # noqa: F401
+from cli_tools import DATA, FEW, TOYS, Cli, cli_fixture, contents, statuses, toys_fixture  # noqa: F401
 from image_trees import write_category, write_elpv
 
 from osadbench import __version__
 from osadbench.cli import running
+from osadbench.cli.request import component_list
 from osadbench.errors import UsageError
 from osadbench.plan import Component, Request
 from osadbench.registry import METHODS, PROTOCOLS
@@ -113,42 +114,57 @@ def test_seeds(requested: Callable[..., Request], words: list[str], seeds: tuple
 @pytest.mark.parametrize(
     ("words", "chosen"),
     [
-        (["-m", "dra", "-m", "knn"], ["dra", "knn"]),
-        (["-m", "knn, dra"], ["knn", "dra"]),
-        (["-m", "all"], METHODS.names()),
-        (["-m", "*"], METHODS.names()),
-        (["-m", "d*"], ["devnet", "dra"]),
-        (["-m", "?nn"], ["knn"]),
-        (["-m", "all,!d*"], ["knn"]),
-        (["-m", "!knn,!devnet"], ["dra"]),
-        (["-m", "knn,all"], ["knn", "devnet", "dra"]),
-        (["-m", "knn", "-m", "knn,knn"], ["knn"]),
-        (["-m", "knn[k=1],knn"], ["knn", "knn"]),
+        (["dra", "knn"], ["dra", "knn"]),
+        (["knn, dra"], ["knn", "dra"]),
+        (["all"], ["devnet", "dra", "knn"]),
+        (["*"], ["devnet", "dra", "knn"]),
+        (["d*"], ["devnet", "dra"]),
+        (["?nn"], ["knn"]),
+        (["all,!d*"], ["knn"]),
+        (["!knn,!devnet"], ["dra"]),
+        (["knn,all"], ["knn", "devnet", "dra"]),
+        (["knn", "knn,knn"], ["knn"]),
+        (["knn[k=1],knn"], ["knn", "knn"]),
     ],
 )
-def test_choosing_methods(
-    requested: Callable[..., Request], words: list[str], chosen: list[str]
-) -> None:
-    assert names(requested(*words, "-p", "hard")) == chosen
+def test_choosing_components(words: list[str], chosen: list[str]) -> None:
+    found = component_list(words, ["devnet", "dra", "knn"], "method")
+    assert [component.name for component in found] == chosen
+
+
+def test_choosing_methods(requested: Callable[..., Request]) -> None:
+    assert names(requested("-m", "all", "-p", "hard")) == METHODS.names()
+    others = [name for name in METHODS.names() if not name.startswith("d")]
+    assert names(requested("-m", "knn", "-m", "dra", "-p", "hard")) == ["knn", "dra"]
+    assert names(requested("-m", "!d*", "-p", "hard")) == others
 
 
 def test_parameters_of_methods_and_engine(requested: Callable[..., Request]) -> None:
     request = requested(
-        *("-m", "dra[lr=1e-4,epochs=3],d*[epochs=2],knn", "-p", "general[pool=3],hard"),
+        *("-m", "dra[lr=1e-4,epochs=3],dr?[epochs=2],knn", "-p", "general[pool=3],hard"),
         *("--set", "knn.k=2", "--set", "dra.epochs=9", "--set", "engine.seen_views=8"),
-        *("--set", "engine.image_sizes=64+32", "--precision", "fp32", "--device", "cpu"),
+        *(
+            "--set",
+            "engine.image_sizes=64+32",
+            "--outliers",
+            "synthetic",
+            "--precision",
+            "fp32",
+            "--device",
+            "cpu",
+        ),
         *("-d", "folder/carpet[on_duplicate=drop]", "--data-root", "there", "--offline"),
         *("--known-class", "hole,cut", "--known-class", "stain"),
     )
     assert request.methods == (
         Component("dra", {"lr": "1e-4", "epochs": "9"}),
-        Component("devnet", {"epochs": "2"}),
         Component("dra", {"epochs": "9"}),
         Component("knn", {"k": "2"}),
     )
     assert request.protocols == (Component("general", {"pool": "3"}), Component("hard"))
     assert request.datasets == (Component("folder/carpet", {"on_duplicate": "drop"}),)
     assert request.data_root == Path("there")
+    assert request.outliers == "synthetic"
     assert request.known_classes == ("hole", "cut", "stain")
     assert request.engine == {
         "seen_views": "8",
@@ -531,14 +547,62 @@ def test_describe(cli: Cli, name: str) -> None:
     assert result.code == 0
     assert len(result.out.splitlines()) > 3
     if "= " in result.out:
-        assert "Attributes:" in result.out
+        # Every value is followed by its meaning, further in.
+        after = result.out.partition("Parameters and their values:\n")[2]
+        assert re.fullmatch(r"(  \w+ = .*\n(      \S.*\n)+)+", after)
 
 
 def test_describe_shows_the_values_of_a_preset(cli: Cli) -> None:
     assert "  lr = 0.001\n" in cli("describe", "devnet").out
     assert "  lr = 0.0002\n" in cli("describe", "devnet", "--preset", "paper").out
     out = cli("describe", "devnet").out
-    assert "  top_k = 0.1\n" in out and "  lr: Learning rate." in out.replace("    ", "  ")
+    assert "  top_k = 0.1\n" in out
+    assert "  lr = 0.001\n      Learning rate.\n" in out
+
+
+def test_describe_shows_what_a_variant_is_a_variant_of(cli: Cli) -> None:
+    out = cli("describe", "devnet-alexnet-ds").out
+    assert "A variant of devnet-ds:" in out and "A variant of devnet:" in out
+    assert "engine.backbone=alexnet.tv_in1k" in out and "always: head=ds" in out
+    assert "Source: Pang" in out and "``" not in out
+
+
+def test_describe_shows_what_a_method_sets_itself(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        TOYS.replace(
+            "    Params = MeanParams\n",
+            "    Params = MeanParams\n"
+            "    presets = {'paper': {'shift': 0.5}}\n"
+            "    engine_settings = {'paper': {'image_sizes': (96, 48), 'backbone': 'vgg16'}}\n"
+            "    fixed = {'pause': 0.0}\n",
+        )
+    )
+    out = cli("describe", "mean", "--plugin", "own.py").out
+    assert out.split("\n\n")[1].splitlines() == [
+        "Set by the method itself, beside its defaults:",
+        "  always: pause=0.0",
+        "  paper: shift=0.5, engine.image_sizes=96+48, engine.backbone=vgg16",
+    ]
+    (tmp_path / "plain.py").write_text(TOYS)
+    assert "itself" not in cli("describe", "mean", "--plugin", "plain.py").out
+
+
+def test_report_shows_costs_where_asked(cli: Cli, toys: list[str]) -> None:
+    cli("run", "-m", "mean", *FEW[:-1], "1", *toys, "-o", "out")
+    plain, costs = cli("report", "-o", "out"), cli("report", "-o", "out", "--costs")
+    assert (plain.code, costs.code) == (0, 0)
+    assert len(costs.out) > len(plain.out)
+
+
+def test_an_unsupervised_method_runs_once_for_all_shots(cli: Cli) -> None:
+    words = ["-m", "knn,devnet", "-p", "general", "-d", DATA, "--shots", "1,2", "--seed", "0"]
+    words += ["--preset", "smoke", "-o", "out"]
+    assert "3 cells: 3 to run" in cli("plan", *words).out
+    result = cli("run", *words)
+    assert result.code == 0, result.err
+    found = {(r.method, r.shots, len(r.split["train_anomalies"])) for r in Store("out").records()}
+    assert found == {("knn", 0, 0), ("devnet", 1, 1), ("devnet", 2, 2)}
+    assert len({r.split["test_digest"] for r in Store("out").records()}) == 1
 
 
 def test_a_new_method_passes_its_checks(cli: Cli) -> None:
@@ -550,7 +614,8 @@ def test_a_new_method_passes_its_checks(cli: Cli) -> None:
     ]
     checked = cli("check", "mine/nearest_colour.py")
     assert checked.code == 0, checked.out
-    assert {line.split()[0] for line in checked.out.splitlines()} == {"ok"}
+    states = [line.split()[0] for line in checked.out.splitlines()]
+    assert sorted({*states}) == ["ok", "skip"] and states.count("skip") == 1
     plugin = ["--plugin", "mine/nearest_colour.py"]
     run = cli("run", "-m", "nearest-colour[bins=4]", *FEW, *plugin, "-o", "out")
     assert run.code == 0, run.err

@@ -14,8 +14,47 @@ from osadbench.errors import DataError, ParameterError, PluginError, UsageError
 from osadbench.plan import Cell, Component, Plan, Request, make_plan, make_splits
 from osadbench.registry import METHODS
 from osadbench.runner import Options, run_cells
+from osadbench.settings import Engine
 from osadbench.store import Store
+from osadbench.weights import WeightsFile
 
+#: A method with settings of its own: another backbone, one image size, a name by its engine.
+OWN = '''
+
+@register_method("own")
+class Own(Mean):
+    """Has another backbone under paper, and one image size under smoke."""
+
+    uses_backbone = True
+    engine_settings = {
+        "paper": {"backbone": "alexnet.tv_in1k", "image_sizes": (96,), "train_backbone": False},
+        "smoke": {"image_sizes": (48,)},
+    }
+
+    @classmethod
+    def label(cls, engine):
+        return "own" if engine.train_backbone else "own-frozen"
+
+
+@register_method("fixed")
+class Fixed(Mean):
+    """Needs a backbone as its parameter says, and has one parameter by definition."""
+
+    fixed = {"shift": 3.0}
+
+    @property
+    def uses_backbone(self):
+        return self.params.pause > 0
+
+
+@register_method("odd")
+class Odd(Mean):
+    """Does work in its constructor, badly."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        raise KeyError("no such thing\\nand more")
+'''
 SMALL = {"size": "32", "n_train": "4", "n_test_normal": "3", "n_per_class": "4"}
 
 
@@ -28,7 +67,7 @@ def store(tmp_path: Path) -> Store:
 def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Load the toy methods."""
     path = tmp_path / "toys.py"
-    path.write_text(TOYS)
+    path.write_text(TOYS + OWN)
     monkeypatch.setattr(METHODS, "_plugins", [path])
     return path
 
@@ -62,11 +101,11 @@ def test_every_method_meets_every_split(ask: Any, store: Store) -> None:
     protocols = (Component("general", {"pool": "2"}), Component("hard"))
     request = ask(protocols=protocols, shots=(1, 2), known_classes=None)
     plan = make_plan(request, store)
-    assert len(plan.cells) == 3 * 2 * 2 * (1 + 4)
-    assert len({cell.key for cell in plan.cells}) == len(plan.cells)
+    splits = {split.digest for split in make_splits(request)}
+    assert len(splits) == 2 * 2 * (1 + 4)
+    assert len({cell.key for cell in plan.cells}) == len(plan.cells) == 2 * 20 + 10
     assert plan.pending == plan.cells
-    splits = {cell.split.digest for cell in plan.cells}
-    for method in ("devnet", "knn", "mean"):
+    for method in ("devnet", "mean"):
         own = [cell.split.digest for cell in plan.cells if cell.method == method]
         assert len(own) == 20 and set(own) == splits
     assert {cell.protocol for cell in plan.cells} == {"general[pool=2]", "hard"}
@@ -147,6 +186,103 @@ def test_the_paper_preset_takes_the_size_of_the_dataset(
     given = {**random, "image_sizes": (64, 32)}
     (cell, *_) = make_plan(ask("devnet", preset=preset, engine=given), store).cells
     assert cell.engine.image_sizes == (64, 32)
+
+
+def test_a_method_has_engine_settings_of_its_own(ask: Any, store: Store) -> None:
+    cells = {cell.method: cell for cell in make_plan(ask("devnet", "own"), store).cells}
+    own, other = cells["own"], cells["devnet"]
+    assert (own.engine.image_sizes, other.engine.image_sizes) == ((48,), (64, 32))
+    assert own.shared_engine == other.shared_engine == other.engine
+    assert own.departures == {"image_sizes": [48]} and other.departures == {}
+    asked = {"image_sizes": (96, 48)}
+    (cell, *_) = make_plan(ask("own", engine=asked), store).cells
+    assert cell.engine.image_sizes == (96, 48) and cell.departures == {}
+    assert cell.key != own.key
+
+
+def test_a_methods_own_sizes_are_stronger_than_the_datasets(ask: Any, store: Store) -> None:
+    random = {"weights": "random"}
+    cells = make_plan(ask("devnet", "own", preset="paper", engine=random), store).cells
+    by_method = {cell.method: cell for cell in cells}
+    own = by_method["own"]
+    assert by_method["devnet"].engine.image_sizes == (224, 112)
+    assert own.shared_engine.image_sizes == (224, 112)
+    assert own.engine.image_sizes == (96,)
+    assert own.departures == {
+        "backbone": "alexnet.tv_in1k",
+        "image_sizes": [96],
+        "train_backbone": False,
+    }
+    (cell, *_) = make_plan(
+        ask("own", preset="paper", engine={**random, "train_backbone": "true"}), store
+    ).cells
+    assert (cell.label, cell.engine.image_sizes) == ("own", (96,))
+
+
+def test_a_record_keeps_what_was_asked_for_and_where_the_method_departs(
+    ask: Any, store: Store
+) -> None:
+    (cell,) = run(ask("own", known_classes=("hole",), seeds=(0,)), store).cells
+    record = store.read(cell.key)
+    assert record is not None and record.status == "done"
+    assert record.engine["image_sizes"] == [64, 32]
+    assert record.departures == {"image_sizes": [48]}
+    assert record.label == "own-frozen"
+
+
+def test_labels_are_the_methods_own_words(ask: Any, store: Store) -> None:
+    request = ask(Component("own", {"shift": "2"}), "own")
+    assert {cell.label for cell in make_plan(request, store).cells} == {
+        "own-frozen[shift=2.0]",
+        "own-frozen",
+    }
+
+
+def test_what_a_variant_fixes_is_part_of_its_parameters(ask: Any, store: Store) -> None:
+    (cell, *_) = make_plan(ask("fixed"), store).cells
+    assert (cell.label, cell.params["shift"], cell.weights) == ("fixed", 3.0, "none")
+    with pytest.raises(ParameterError, match=r"fixed has shift=3\.0 by definition, got 2: leave"):
+        make_plan(ask(Component("fixed", {"shift": "2"})), store)
+
+
+def test_an_instance_says_whether_it_needs_a_backbone(ask: Any, store: Store) -> None:
+    (cell, *_) = make_plan(ask(Component("fixed", {"pause": "0.01"})), store).cells
+    assert cell.weights == "random:0"
+
+
+def test_each_backbone_has_weights_of_its_own(
+    ask: Any, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(engine: Engine, cache: Path) -> WeightsFile:
+        known = {"resnet18.tv_in1k": "sha256:1"}
+        return WeightsFile(known.get(engine.backbone, ""), None, "hub")
+
+    monkeypatch.setattr("osadbench.plan.find_weights", find)
+    plan = make_plan(ask("devnet", "own", "mean", preset="paper"), store)
+    assert plan.missing == ("weights of backbone alexnet.tv_in1k: downloaded when the run starts",)
+    weights = {(cell.method, cell.weights, bool(cell.key)) for cell in plan.cells}
+    assert weights == {("devnet", "sha256:1", True), ("own", "", False), ("mean", "none", True)}
+    assert [engine.backbone for engine in plan.engines_to_fetch] == ["alexnet.tv_in1k"]
+    monkeypatch.setattr(
+        "osadbench.plan.find_weights", lambda engine, cache: WeightsFile("", None, "hub")
+    )
+    plan = make_plan(ask("devnet", "own", "knn", preset="paper"), store)
+    assert len(plan.missing) == len(plan.engines_to_fetch) == 2
+
+
+def test_unsupervised_methods_run_once_for_all_shots(ask: Any, store: Store) -> None:
+    request = ask("knn", "mean", shots=(1, 2, 3), known_classes=("hole",))
+    plan = make_plan(request, store)
+    assert [cell.split.shots for cell in plan.cells if cell.method == "knn"] == [0, 0]
+    assert len([cell for cell in plan.cells if cell.method == "mean"]) == 2 * 3
+    knn = next(cell for cell in plan.cells if cell.method == "knn")
+    others = [c.split for c in plan.cells if c.method == "mean" and c.split.seed == knn.split.seed]
+    for split in others:
+        assert split.without_labels() == knn.split
+        assert (split.test, split.train_normals) == (knn.split.test, knn.split.train_normals)
+    (one,) = [c for c in make_plan(ask("knn", shots=(7,), seeds=(0,)), store).cells][:1]
+    assert one.key == knn.key
+    assert str(knn) == "knn synthetic/disc hard hole 0-shot seed 0"
 
 
 def test_several_datasets_and_categories(ask: Any, store: Store, tmp_path: Path) -> None:
@@ -287,6 +423,8 @@ def test_given_splits_of_other_images_are_refused(ask: Any, store: Store) -> Non
         (["mean"], {"engine": {"views": "1"}}, ParameterError, "engine has no parameter 'views'"),
         (["mean"], {"known_classes": ("x",)}, UsageError, "no known class 'x'"),
         (["mean"], {"shots": (0,)}, UsageError, "1 or more shots"),
+        (["odd"], {}, PluginError, "^method 'odd' cannot be built: KeyError: 'no such thing"),
+        ([Component("mean", {"seed": "3"})], {}, ParameterError, "mean has no parameter 'seed'"),
         (["mean"], {"seeds": ()}, UsageError, "at least one seed"),
         (
             ["mean"],
@@ -299,7 +437,7 @@ def test_given_splits_of_other_images_are_refused(ask: Any, store: Store) -> Non
 def test_mistakes(
     ask: Any,
     store: Store,
-    methods: list[str],
+    methods: list[str | Component],
     changes: dict[str, Any],
     error: type[Exception],
     message: str,

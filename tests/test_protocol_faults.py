@@ -146,7 +146,7 @@ class RefusesNothing(Drawn):
 
 
 # Each fault, what it must break (and nothing else), and a part of the first message.
-FAULTS: list[tuple[type[Protocol], set[str], str]] = [
+FAULTY: list[tuple[type[Protocol], set[str], str]] = [
     (ForgetsAShot, {SAY}, "expected splits for"),
     (Unsorted, {SORTED}, "are not sorted"),
     (Repeats, {SORTED}, "holds a path twice"),
@@ -169,7 +169,7 @@ def failures(protocol_class: type[Protocol], **given: Any) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("protocol_class", "broken", "message"), FAULTS, ids=[fault[0].__name__ for fault in FAULTS]
+    ("protocol_class", "broken", "message"), FAULTY, ids=[fault[0].__name__ for fault in FAULTY]
 )
 def test_planted_faults_are_found(
     protocol_class: type[Protocol], broken: set[str], message: str
@@ -180,7 +180,7 @@ def test_planted_faults_are_found(
 
 
 def test_every_guarantee_is_broken_by_some_fault() -> None:
-    assert set().union(*(broken for _, broken, _ in FAULTS)) == set(PROTOCOL_CHECKS)
+    assert set().union(*(broken for _, broken, _ in FAULTY)) == set(PROTOCOL_CHECKS)
 
 
 def test_a_good_protocol_passes_with_parameters_and_another_manifest() -> None:

@@ -26,6 +26,9 @@ from cli_tools import (  # noqa: F401
 from image_trees import write_category
 
 from osadbench import __version__
+from osadbench.plan import Component, Request, make_plan
+from osadbench.registry import METHODS
+from osadbench.runner import run_cell
 from osadbench.store import Store
 from osadbench.types import Record
 
@@ -112,6 +115,53 @@ def test_numeric_libraries_get_one_thread(cli: Cli, tmp_path: Path) -> None:
         cli("run", "-m", "counts", *FEW[:-1], "1", "--plugin", "counts.py", "-o", "out")
     scores = Store("out").scores(only("out").key).scores
     assert scores.min() == 1
+
+
+@pytest.mark.parametrize(
+    ("attributes", "threads"),
+    [
+        ("uses_backbone = False", 1),
+        ("uses_backbone = True", 2),
+        ("uses_backbone = True; reads_pixels = True", 3),
+        ("uses_backbone = False; reads_pixels = True", 3),
+    ],
+)
+def test_threads_of_a_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attributes: str, threads: int
+) -> None:
+    (tmp_path / "own.py").write_text(
+        TOYS.replace("    Params = MeanParams\n", f"    Params = MeanParams\n    {attributes}\n")
+    )
+    monkeypatch.setattr(METHODS, "_plugins", [tmp_path / "own.py"])
+    name, _, given = DATA.partition("[")
+    small = dict(part.split("=") for part in given.rstrip("]").split(","))
+    request = Request(
+        methods=(Component("mean"),),
+        protocols=(Component("general"),),
+        datasets=(Component(name, small),),
+        seeds=(0,),
+        shots=(1,),
+        preset="smoke",
+        cache=tmp_path / "cache",
+    )
+    store = Store(tmp_path / "out")
+    (cell,) = make_plan(request, store).cells
+    record = run_cell(cell, store, None, 3)
+    assert (record.reason, record.provenance["threads"]) == (None, threads)
+    assert "notes" not in record.provenance
+
+
+def test_notes_of_a_method_are_kept(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "notes.py").write_text(
+        TOYS.replace(
+            "        return self\n",
+            "        self.notes_ = ['the hinge was idle']\n        return self\n",
+        )
+    )
+    words = ["-m", "mean", *FEW[:-1], "1", "--plugin", "notes.py", "-o", "out"]
+    result = cli("run", *words)
+    assert only("out").provenance["notes"] == ["the hinge was idle"]
+    assert "hinge" not in result.err
 
 
 # --- what goes wrong in a method ---

@@ -331,6 +331,17 @@ def test_ensure_writable_makes_the_folder_and_leaves_nothing(store: Store) -> No
     assert list((store.root / "cells").iterdir()) == []
 
 
+def test_ensure_writable_removes_what_killed_writes_left(store: Store) -> None:
+    store.write(make_record(), make_scores())
+    old, new = (store.cells / f".{KEY}.json.{name}.tmp" for name in ("1", "2"))
+    for path in (old, new):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 3700,) * 2)
+    kept = {path.name for path in store.cells.iterdir()} - {old.name}
+    store.ensure_writable()
+    assert {path.name for path in store.cells.iterdir()} == kept
+
+
 @pytest.mark.parametrize("place", ["results", "results/cells", "results/below"])
 def test_ensure_writable_refuses_a_file_in_the_way(tmp_path: Path, place: str) -> None:
     file = tmp_path / place.replace("below", "")

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import click
 
 from osadbench._version import __version__
-from osadbench.cli import explore, results, running
+from osadbench.cli import describe, explore, results, running
 from osadbench.console import configure_logging
 from osadbench.errors import OsadbenchError
 
@@ -51,7 +51,7 @@ def _add_common_options(command: click.Command) -> None:
         _add_common_options(below)
 
 
-for command in (*running.COMMANDS, *results.COMMANDS, *explore.COMMANDS):
+for command in (*running.COMMANDS, *results.COMMANDS, *explore.COMMANDS, *describe.COMMANDS):
     cli.add_command(command)
 _add_common_options(cli)
 

@@ -1,10 +1,8 @@
-"""Commands on what there is: ``list``, ``describe``, ``check``, ``new-method``, ``data``."""
+"""Commands on what there is: ``list``, ``check``, ``new-method``, ``data``."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -12,8 +10,7 @@ from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.options import plugin_option
 from osadbench.datasets import dataset_class, dataset_names
-from osadbench.errors import CheckFailedError, UsageError, did_you_mean
-from osadbench.params import Params
+from osadbench.errors import CheckFailedError, UsageError
 from osadbench.registry import METHODS, PROTOCOLS, Registry
 
 __all__ = ["COMMANDS"]
@@ -54,52 +51,6 @@ def _preset_line(name: str) -> str:
     kind = "trained end to end" if engine.train_backbone else "frozen"
     sizes = ", ".join(map(str, engine.image_sizes))
     return f"{engine.backbone}, {kind}, {sizes} px"
-
-
-@click.command()
-@click.argument("name")
-@click.option("--preset", default="frozen", show_default=True, help="Preset of the values shown.")
-@plugin_option
-def describe(name: str, preset: str) -> None:
-    """Say what a method, protocol or dataset is.
-
-    Its parameters are listed with their values under the preset.
-    """
-    settings.engine(preset)
-    if name in dataset_names():
-        cls: Any = dataset_class(name)
-        for field in ("title", "task", "licence", "citation", "source"):
-            click.echo(f"{field}: {getattr(cls, field)}")
-        _echo_params(cls.Params, cls().params)
-    elif name in PROTOCOLS.names():
-        cls = PROTOCOLS.get(name)
-        click.echo(inspect.getdoc(cls))
-        _echo_params(cls.Params, cls().params)
-    else:
-        cls = _method(name)
-        click.echo(inspect.getdoc(cls))
-        _echo_params(cls.Params, cls.resolve_params(preset, {}))
-
-
-def _method(name: str) -> Any:
-    if name in {entry.name for entry in METHODS.entries()}:
-        return METHODS.get(name)
-    known = [*METHODS.names(), *PROTOCOLS.names(), *dataset_names()]
-    raise UsageError(f"no method, protocol or dataset {name!r}: {did_you_mean(name, known)}")
-
-
-def _echo_params(cls: type[Params], params: Params) -> None:
-    values = params.model_dump(mode="json")
-    if not values:
-        return
-    click.echo("\nParameters and their values:")
-    for key, value in values.items():
-        text = "+".join(map(str, value)) if isinstance(value, list) else value
-        click.echo(f"  {key} = {text}")
-    # A subclass documents its own fields only.
-    for base in cls.__mro__[: cls.__mro__.index(Params)]:
-        for line in (inspect.getdoc(base) or "").splitlines()[1:]:
-            click.echo(f"  {line}" if line else "")
 
 
 @click.command()
@@ -189,4 +140,4 @@ def data_check(folder: Path, cache_dir: Path | None) -> None:
     click.echo(check_folder(folder, cache=find_cache(cache_dir)))
 
 
-COMMANDS = (list_, describe, check, new_method, data)
+COMMANDS = (list_, check, new_method, data)

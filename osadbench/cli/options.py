@@ -76,6 +76,12 @@ engine_options = _apply(
         click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
         click.option("--offline", is_flag=True, default=None, help="Never try the network."),
         click.option(
+            "--outliers",
+            metavar="DIR|DATASET",
+            help="External outliers, for methods that learn from images of other data: a folder, "
+            "or a dataset's normal training images.",
+        ),
+        click.option(
             "--splits",
             type=click.Path(path_type=Path),
             help="Splits saved by osadbench split, instead of -p, --shots and --seeds.",

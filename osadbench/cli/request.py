@@ -15,7 +15,7 @@ from osadbench.errors import ParameterError, UsageError, did_you_mean
 from osadbench.params import parse_component, parse_setting, split_components
 from osadbench.plan import Component, Request
 from osadbench.registry import METHODS, PROTOCOLS
-from osadbench.types import Split
+from osadbench.types import Split, place_name
 
 __all__ = ["DEFAULT_OUTPUT", "assumptions", "component_list", "make_request", "number_list"]
 
@@ -112,12 +112,13 @@ def make_request(options: dict[str, Any], *, with_methods: bool = True) -> Reque
         engine=engine,
         cache=cache_dir(options["cache_dir"]),
         splits=splits,
+        outliers=options.get("outliers"),
     )
 
 
 def _datasets(options: dict[str, Any], splits: Sequence[Split] | None) -> list[Component]:
     if not options["datasets"] and splits is not None:
-        names = ("/".join(filter(None, (split.dataset, split.category))) for split in splits)
+        names = (place_name(split.dataset, split.category) for split in splits)
         return [Component(name) for name in dict.fromkeys(names)]
     texts = options["datasets"] or (DEFAULTS["dataset"],)
     datasets = component_list(texts, dataset_names(), "dataset")

@@ -50,6 +50,7 @@ def echo_report(records: Sequence[Record], *, format: str = "terminal", **option
 @click.option("--reference", help="Column that the others are tested against; else the first.")
 @click.option("--include-smoke", is_flag=True, help="Show results of preset smoke too.")
 @click.option("--allow-partial", is_flag=True, help="Test methods that lack seeds all the same.")
+@click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")
 def report(
     output: Path,
     format_: str,

@@ -10,14 +10,15 @@ from typing import Any
 
 import click
 
-from osadbench import settings
 from osadbench.cli.options import engine_options, output_option, selection_options
 from osadbench.cli.request import assumptions, make_request
 from osadbench.cli.results import echo_report
-from osadbench.console import Progress, cells, plan_lines
+from osadbench.console import Progress, cells, outlier_lines, plan_lines
 from osadbench.errors import UsageError
 from osadbench.plan import RERUN_POLICIES, Plan, Request, make_plan, make_splits
+from osadbench.settings import Engine
 from osadbench.store import Store
+from osadbench.types import split_title
 
 __all__ = ["COMMANDS"]
 
@@ -118,12 +119,9 @@ def split(save: Path | None, **options: Any) -> None:
     _say(assumptions(options))
     splits = make_splits(request)
     for item in splits:
-        known = f" {item.known_class}" if item.known_class else ""
-        place = "/".join(part for part in (item.dataset, item.category) if part)
         click.echo(
-            f"{item.digest[:12]}  {place} {item.protocol}{known} {item.shots}-shot seed {item.seed}"
-            f": train {len(item.train_normals)} normal + {len(item.train_anomalies)} anomalous, "
-            f"test {len(item.test)}"
+            f"{item.digest[:12]}  {split_title(item)}: train {len(item.train_normals)} normal + "
+            f"{len(item.train_anomalies)} anomalous, test {len(item.test)}"
         )
     if save is not None:
         write_splits(save, splits)
@@ -135,8 +133,9 @@ def _ready(request: Request, store: Store, rerun: str) -> Plan:
     found = make_plan(request, store, rerun)
     if found.pending or found.damaged:
         store.ensure_writable()
-    if found.missing and found.pending:
-        _fetch_weights(request)
+    if found.engines_to_fetch:
+        for engine in found.engines_to_fetch:
+            _fetch_weights(engine)
         found = make_plan(request, store, rerun)
     pending = {cell.key for cell in found.pending}
     for key in found.damaged:
@@ -147,10 +146,9 @@ def _ready(request: Request, store: Store, rerun: str) -> Plan:
     return found
 
 
-def _fetch_weights(request: Request) -> None:
+def _fetch_weights(engine: Engine) -> None:
     from osadbench.nn import backbones
 
-    engine = settings.engine(request.preset, **request.engine, cache_dir=str(request.cache))
     # An unknown backbone is found out first: the network would not know it either.
     backbones.Backbone(engine.backbone)
     _say(f"fetching the weights of {engine.backbone}")
@@ -175,6 +173,8 @@ def _execute(
         _say(f"{n_kept} of {cells(len(plan.cells))} answered from {store.root}")
         return plan.unanswered
     _say(f"{cells(len(plan.cells))}: {n_kept} in {store.root}, {len(plan.pending)} to run")
+    for line in outlier_lines(plan):
+        _say(line)
     precompute(plan.pending)
     options = Options(jobs=jobs, timeout=timeout, fail_fast=fail_fast)
     with Progress(len(plan.pending), enabled=not no_progress) as progress:

@@ -53,6 +53,7 @@ class Dataset(ABC):
         paper_image_size: Side length in pixels of the largest scale under the paper preset. The
             papers say 448 or 224 "according to the original resolution" and give no list; the
             assignment is ours.
+        default_outliers: Dataset that external outliers come from where the user names none.
         Params: The dataset's own parameters.
 
     Args:
@@ -74,6 +75,7 @@ class Dataset(ABC):
     citation: ClassVar[str]
     source: ClassVar[str]
     paper_image_size: ClassVar[int]
+    default_outliers: ClassVar[str | None] = None
     Params: ClassVar[type[BaseParams]] = BaseParams
 
     def __init__(

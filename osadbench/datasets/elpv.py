@@ -58,6 +58,7 @@ class Elpv(Dataset):
     )
     source: ClassVar[str] = "https://github.com/zae-bayern/elpv-dataset"
     paper_image_size: ClassVar[int] = 224
+    default_outliers: ClassVar[str | None] = "synthetic"
 
     def _locate(self) -> Path:
         given = self._given_root or self._data_dir()

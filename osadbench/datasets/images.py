@@ -15,7 +15,7 @@ from osadbench.images import DECODER, decode, resize
 from osadbench.params import digest
 from osadbench.types import UInt8Array
 
-__all__ = ["ImageSet"]
+__all__ = ["ImageSet", "JoinedImages"]
 
 #: Images that one cache file holds. A missing image brings its whole block in, so that reading in
 #: small batches does not end in thousands of small files.
@@ -119,3 +119,49 @@ class ImageSet:
             name = f"{size}-{digest([DECODER, 'bilinear, antialiased', size])[:16]}"
             self._stores[size] = ArrayCache(cache / "images" / name, (size, size, 3), np.uint8)
         return self._stores[size]
+
+
+class JoinedImages:
+    """Images of several sets, one after the other; implements :class:`osadbench.types.LazyImages`.
+
+    Args:
+        parts: The sets, which may have roots and caches of their own.
+    """
+
+    def __init__(self, *parts: ImageSet) -> None:
+        self._parts = parts
+
+    @property
+    def identities(self) -> Sequence[str]:
+        """SHA-256 hex digest of each image's file."""
+        return tuple(identity for part in self._parts for identity in part.identities)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def __getitem__(self, index: int) -> UInt8Array:
+        """Decode one image at full resolution, uint8 ``(H, W, 3)``."""
+        part, place = self._place(index)
+        return self._parts[part][place]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} images)"
+
+    def resized(self, size: int, indices: Sequence[int]) -> UInt8Array:
+        """Return the images at ``indices`` as uint8 ``(n, size, size, 3)``."""
+        images = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+        places = [self._place(index) for index in indices]
+        for number, part in enumerate(self._parts):
+            rows = [row for row, place in enumerate(places) if place[0] == number]
+            if rows:
+                images[rows] = part.resized(size, [places[row][1] for row in rows])
+        return images
+
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return the number of the part that an image stands in, and its index there."""
+        rest = range(len(self))[index]
+        for number, part in enumerate(self._parts):
+            if rest < len(part):
+                return number, rest
+            rest -= len(part)
+        raise IndexError(index)

@@ -1,6 +1,7 @@
 """Listing folders: the same files in the same order on every file system, and nothing else.
 
-Folders are read to a fixed depth, so that a link that leads back up is never followed round.
+Folders are read to a fixed depth or past no link, so that a link that leads back up is never
+followed round.
 """
 
 from __future__ import annotations
@@ -13,7 +14,14 @@ from osadbench.errors import DataError
 from osadbench.images import EXTENSIONS
 from osadbench.params import digest
 
-__all__ = ["CategoryListing", "fingerprint", "is_category", "list_category", "list_folder"]
+__all__ = [
+    "CategoryListing",
+    "fingerprint",
+    "is_category",
+    "list_category",
+    "list_folder",
+    "list_images",
+]
 
 #: Left behind by operating systems and archives, or text that goes with a dataset.
 IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
@@ -101,6 +109,18 @@ def list_category(folder: Path) -> CategoryListing:
 
 def _is_image(name: str) -> bool:
     return Path(name).suffix.lower() in EXTENSIONS
+
+
+def list_images(folder: Path) -> list[str]:
+    """Return all images below a folder as sorted POSIX paths; linked folders are left out.
+
+    Raises:
+        DataError: A folder cannot be listed.
+    """
+    subfolders, files = list_folder(folder)
+    below = [name for name in subfolders if not (folder / name).is_symlink()]
+    deeper = [f"{name}/{path}" for name in below for path in list_images(folder / name)]
+    return sorted([*filter(_is_image, files), *deeper])
 
 
 def fingerprint(folder: Path, paths: Iterable[str]) -> str:

@@ -67,6 +67,7 @@ class Synthetic(Folder):
     citation: ClassVar[str] = "osadbench; there is no publication"
     source: ClassVar[str] = "drawn on this machine at first use"
     paper_image_size: ClassVar[int] = 224
+    default_outliers: ClassVar[str | None] = "synthetic"
     Params: ClassVar[type[BaseParams]] = SyntheticParams
 
     def _locate(self) -> Path:

@@ -1,0 +1,113 @@
+"""The command ``describe``: what a component is, and its parameters with values and meanings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from osadbench import settings
+from osadbench.cli.options import plugin_option
+from osadbench.datasets import dataset_class, dataset_names
+from osadbench.errors import UsageError, did_you_mean
+from osadbench.params import Params
+from osadbench.registry import METHODS, PROTOCOLS
+
+__all__ = ["COMMANDS"]
+
+
+@click.command()
+@click.argument("name")
+@click.option("--preset", default="frozen", show_default=True, help="Preset of the values shown.")
+@plugin_option
+def describe(name: str, preset: str) -> None:
+    """Say what a method, protocol or dataset is.
+
+    Its parameters are listed with their values under the preset and their meanings; of a method,
+    also what it sets itself under each preset.
+    """
+    settings.engine(preset)
+    if name in dataset_names():
+        cls: Any = dataset_class(name)
+        for field in ("title", "task", "licence", "citation", "source"):
+            click.echo(f"{field}: {getattr(cls, field)}")
+        _echo_params(cls.Params, cls().params)
+    elif name in PROTOCOLS.names():
+        cls = PROTOCOLS.get(name)
+        click.echo(_plain(inspect.getdoc(cls)))
+        _echo_params(cls.Params, cls().params)
+    else:
+        cls = _method(name)
+        click.echo(_plain(inspect.getdoc(cls)))
+        for base in _bases(cls):
+            click.echo(f"\nA variant of {base.name}:\n")
+            click.echo(_plain(inspect.getdoc(base)))
+        _echo_own(cls)
+        _echo_params(cls.Params, cls.resolve_params(preset, {}))
+
+
+def _method(name: str) -> Any:
+    if name in {entry.name for entry in METHODS.entries()}:
+        return METHODS.get(name)
+    known = [*METHODS.names(), *PROTOCOLS.names(), *dataset_names()]
+    raise UsageError(f"no method, protocol or dataset {name!r}: {did_you_mean(name, known)}")
+
+
+def _bases(cls: Any) -> Iterator[Any]:
+    """Yield the methods that a method is a variant of, the nearest first."""
+    for base in cls.__mro__[1:]:
+        if "name" in vars(base) and base.name:
+            yield base
+
+
+def _plain(doc: str | None) -> str:
+    """Return a docstring without the marks that are there for documentation tools."""
+    return re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"\1\2", doc or "")
+
+
+def _echo_own(cls: Any) -> None:
+    """Print the parameters and engine settings that a method sets itself, a line per preset."""
+    own = {"always": dict(cls.fixed)}
+    for preset in settings.PRESETS:
+        engine = cls.engine_settings.get(preset, {})
+        own[preset] = {**cls.presets.get(preset, {}), **{f"engine.{k}": engine[k] for k in engine}}
+    lines = {preset: values for preset, values in own.items() if values}
+    if lines:
+        click.echo("\nSet by the method itself, beside its defaults:")
+    for preset, values in lines.items():
+        text = ", ".join(f"{key}={_text(value)}" for key, value in values.items())
+        click.echo(f"  {preset}: {text}")
+
+
+def _text(value: Any) -> str:
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _echo_params(cls: type[Params], params: Params) -> None:
+    values = params.model_dump(mode="json")
+    if not values:
+        return
+    meanings = _meanings(cls)
+    click.echo("\nParameters and their values:")
+    for key, value in values.items():
+        click.echo(f"  {key} = {_text(value)}")
+        for line in meanings.get(key, []):
+            click.echo(f"      {line}")
+
+
+def _meanings(cls: type[Params]) -> dict[str, list[str]]:
+    """Return the lines under ``Attributes:`` by field; a subclass's own words come first."""
+    meanings: dict[str, list[str]] = {}
+    for base in cls.__mro__[: cls.__mro__.index(Params)]:
+        _, _, section = _plain(inspect.getdoc(base)).partition("Attributes:\n")
+        # A field's further lines are indented more; the section ends with the indentation.
+        entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE)
+        for key, text in entries:
+            meanings.setdefault(key, [line.strip() for line in text.splitlines()])
+    return meanings
+
+
+COMMANDS = (describe,)
