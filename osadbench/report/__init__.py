@@ -6,13 +6,24 @@ Nothing here runs, reads or writes anything: records come in, text goes out.
 from __future__ import annotations
 
 from osadbench.report.model import build_report
-from osadbench.report.parts import Cell, Comparison, Report, Row, Setting, Table
+from osadbench.report.parts import (
+    Cell,
+    ColumnFacts,
+    Comparison,
+    Cost,
+    Report,
+    Row,
+    Setting,
+    Table,
+)
 from osadbench.report.render import FORMATS, render
 
 __all__ = [
     "FORMATS",
     "Cell",
+    "ColumnFacts",
     "Comparison",
+    "Cost",
     "Report",
     "Row",
     "Setting",

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
 
 from osadbench.errors import StoreError
 from osadbench.report.parts import Cell
 from osadbench.types import Record
 
-__all__ = ["cell_of", "footnotes_of", "mean_and_std", "records_by_cell", "values_of"]
+__all__ = [
+    "cell_of",
+    "footnotes_of",
+    "mean_and_std",
+    "measured",
+    "records_by_cell",
+    "values_of",
+]
+
+
+class Measured(TypedDict):
+    """Time and memory, under the names that cells and costs have for them."""
+
+    fit_seconds: float | None
+    score_seconds: float | None
+    peak_memory_bytes: float | None
 
 
 def records_by_cell(records: Iterable[Record]) -> dict[tuple[str, str], dict[int, Record]]:
@@ -72,15 +88,22 @@ def cell_of(
         failed=status.count("failed"),
         skipped=status.count("skipped"),
         notes=tuple(i for i, footnote in enumerate(footnotes, 1) if footnote in reasons),
-        fit_seconds=_mean(_recorded(by_seed, "fit_seconds")),
-        score_seconds=_mean(_recorded(by_seed, "score_seconds")),
-        peak_memory_bytes=max(_recorded(by_seed, "peak_memory_bytes"), default=None),
+        **measured(by_seed.values()),
     )
 
 
-def _recorded(by_seed: Mapping[int, Record], key: str) -> list[float]:
-    found = (r.provenance.get(key) for r in by_seed.values() if r.status == "done")
-    return [value for value in found if value is not None]
+def measured(records: Iterable[Record]) -> Measured:
+    """Return mean seconds and largest memory of the records that are done, None where unknown."""
+    done = [record.provenance for record in records if record.status == "done"]
+
+    def known(key: str) -> list[float]:
+        return [made[key] for made in done if made.get(key) is not None]
+
+    return {
+        "fit_seconds": _mean(known("fit_seconds")),
+        "score_seconds": _mean(known("score_seconds")),
+        "peak_memory_bytes": max(known("peak_memory_bytes"), default=None),
+    }
 
 
 def _mean(values: Iterable[float]) -> float | None:

@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from osadbench.report.facts import assignments
 from osadbench.report.parts import Cell, Report, Row, Table
 
 __all__ = ["as_csv", "as_json"]
@@ -31,6 +32,10 @@ _COLUMNS = (
     "backbone",
     "weights",
     "engine_changes",
+    "departures",
+    "labelled",
+    "outliers",
+    "remarks",
     "fit_seconds",
     "score_seconds",
     "peak_memory_bytes",
@@ -57,6 +62,7 @@ def as_json(report: Report) -> str:
 
 def _line(report: Report, table: Table, row: Row, cell: Cell) -> dict[str, Any]:
     setting = table.setting
+    facts = table.facts[table.columns.index(cell.label)]
     return {
         "protocol": setting.protocol,
         "dataset": table.dataset,
@@ -76,6 +82,10 @@ def _line(report: Report, table: Table, row: Row, cell: Cell) -> dict[str, Any]:
         "backbone": setting.backbone,
         "weights": setting.weights,
         "engine_changes": " ".join(setting.changes),
+        "departures": "; ".join(map(assignments, facts.departures)),
+        "labelled": "true" if facts.shots else "false",
+        "outliers": "; ".join(map(assignments, facts.outliers)),
+        "remarks": "; ".join(facts.remarks),
         "fit_seconds": cell.fit_seconds,
         "score_seconds": cell.score_seconds,
         "peak_memory_bytes": cell.peak_memory_bytes,

@@ -2,17 +2,8 @@ r"""LaTeX tables; the document needs the booktabs package and nothing else."""
 
 from __future__ import annotations
 
+from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
-from osadbench.report.text import (
-    comparison_heading,
-    comparison_text,
-    engine_text,
-    fraction,
-    number,
-    sections,
-    setting_text,
-    statistic_text,
-)
 
 __all__ = ["latex"]
 
@@ -40,7 +31,7 @@ def latex(report: Report) -> str:
     Each setting's tests stand below its last table.
     """
     blocks = [f"% osadbench {report.version}; needs \\usepackage{{booktabs}}"]
-    for _, tables, tests in sections(report):
+    for _, tables, tests in wording.sections(report):
         blocks += [_table(report, table, []) for table in tables[:-1]]
         blocks.append(_table(report, tables[-1], tests))
     blocks += [f"% {note}" for note in report.notes]
@@ -67,10 +58,12 @@ def _table(report: Report, table: Table, tests: list[Comparison]) -> str:
 
 
 def _caption(report: Report, table: Table) -> str:
-    what = f"{table.dataset}, {setting_text(table.setting)}: {statistic_text(table)}"
-    how = f"{engine_text(table.setting)}, osadbench {report.version}"
+    what = (
+        f"{table.dataset}, {wording.setting_text(table.setting)}: {wording.statistic_text(table)}"
+    )
+    how = f"{wording.engine_text(table.setting)}, osadbench {report.version}"
     marks = "Best in bold, second underlined"
-    if any(fraction(cell) for row in table.rows for cell in row.cells):
+    if any(wording.fraction(cell) for row in table.rows for cell in row.cells):
         marks += "; fractions are seeds done of those expected"
         marks += "" if report.allow_partial else ", and such cells are not marked"
     return f"{_escape(what)}; {_escape(how)}. {marks}."
@@ -80,8 +73,8 @@ def _below(table: Table, tests: list[Comparison]) -> list[str]:
     lines = [f"$^{{{i}}}$ {_escape(text)}" for i, text in enumerate(table.footnotes, 1)]
     lines += [f"Note: {_escape(note)}" for note in table.notes]
     if tests:
-        lines.append(_escape(comparison_heading(table.setting)))
-        lines += [_escape(comparison_text(test)) for test in tests]
+        lines.append(_escape(wording.comparison_heading(table.setting)))
+        lines += [_escape(wording.comparison_text(test)) for test in tests]
     return [r"\par\footnotesize", *(f"{line}\\par" for line in lines)] if lines else []
 
 
@@ -91,10 +84,10 @@ def _row(row: Row) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = _MARKS[cell.mark] % number(cell, r"\,$\pm$\,")
+    text = _MARKS[cell.mark] % wording.number(cell, r"\,$\pm$\,")
     if cell.mean is None:
         text = "--"
-    small = f" {{\\scriptsize {fraction(cell)}}}" if fraction(cell) else ""
+    small = f" {{\\scriptsize {wording.fraction(cell)}}}" if wording.fraction(cell) else ""
     notes = ",".join(map(str, cell.notes))
     return f"{text}{small}" + (f"$^{{{notes}}}$" if notes else "")
 

@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
+from osadbench.report import wording
 from osadbench.report.parts import Cell, Report, Row, Table
-from osadbench.report.text import (
-    comparison_heading,
-    comparison_text,
-    engine_text,
-    fraction,
-    legend,
-    number,
-    sections,
-    setting_text,
-    statistic_text,
-)
 
 __all__ = ["markdown"]
 
@@ -24,30 +16,37 @@ _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 def markdown(report: Report) -> str:
     """Return the report as Markdown; the best of a row is bold, the second in italics."""
     blocks = []
-    for setting, tables, tests in sections(report):
+    for setting, tables, tests in wording.sections(report):
         blocks += [_table(table) for table in tables]
         if tests:
-            lines = [f"- {_escape(comparison_text(test))}" for test in tests]
-            blocks.append("\n".join([_escape(comparison_heading(setting)), "", *lines]))
+            lines = [f"- {_escape(wording.comparison_text(test))}" for test in tests]
+            blocks.append("\n".join([_escape(wording.comparison_heading(setting)), "", *lines]))
     if report.tables:
-        blocks.append(legend(report, "**Best** and _second_"))
+        blocks.append(wording.legend(report, "**Best** and _second_"))
+    if report.costs:
+        blocks.append("\n\n".join([wording.COSTS_HEADING, _costs(report)]))
     blocks += [f"Note: {_escape(note)}" for note in report.notes]
     return "\n\n".join(blocks) + "\n"
 
 
 def _table(table: Table) -> str:
     caption = (
-        f"**{_escape(table.dataset)}, {_escape(setting_text(table.setting))}**: "
-        f"{_escape(statistic_text(table))}; {_escape(engine_text(table.setting))}"
+        f"**{_escape(table.dataset)}, {_escape(wording.setting_text(table.setting))}**: "
+        f"{_escape(wording.statistic_text(table))}; {_escape(wording.engine_text(table.setting))}"
     )
-    lines = [
-        _line(["", *map(_escape, table.columns)]),
-        _line(["---", *("---:" for _ in table.columns)]),
-        *map(_row, table.rows),
-    ]
+    lines = [*_head(["", *map(_escape, table.columns)]), *map(_row, table.rows)]
     footnotes = [f"\\[{i}\\] {_escape(text)}" for i, text in enumerate(table.footnotes, 1)]
     below = footnotes + [f"Note: {_escape(note)}" for note in table.notes]
     return "\n\n".join([caption, "\n".join(lines), *below])
+
+
+def _costs(report: Report) -> str:
+    heads, lines = wording.cost_lines(report)
+    return "\n".join([*_head(heads), *(_line(map(_escape, line)) for line in lines)])
+
+
+def _head(cells: Sequence[str]) -> list[str]:
+    return [_line(cells), _line(["---", *("---:" for _ in cells[1:])])]
 
 
 def _row(row: Row) -> str:
@@ -58,10 +57,14 @@ def _row(row: Row) -> str:
 def _cell(cell: Cell) -> str:
     mark = _MARKS[cell.mark]
     notes = "".join(f"\\[{note}\\]" for note in cell.notes)
-    return " ".join(part for part in (f"{mark}{number(cell)}{mark}", fraction(cell), notes) if part)
+    return " ".join(
+        part
+        for part in (f"{mark}{wording.number(cell)}{mark}", wording.fraction(cell), notes)
+        if part
+    )
 
 
-def _line(cells: list[str]) -> str:
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from osadbench._version import __version__
 from osadbench.stats import WilcoxonResult
 
-__all__ = ["SCHEMA_VERSION", "Cell", "Comparison", "Report", "Row", "Setting", "Table"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "Cell",
+    "ColumnFacts",
+    "Comparison",
+    "Cost",
+    "Report",
+    "Row",
+    "Setting",
+    "Table",
+]
 
 #: Version of the layout that the JSON format writes.
 SCHEMA_VERSION = 1
@@ -21,13 +31,16 @@ class Setting:
 
     Attributes:
         protocol: Name of the protocol with its changed parameters.
-        shots: Labelled anomalies asked for.
+        shots: Labelled anomalies asked for, of methods that take any; 0 where none does.
         preset: Preset of the engine.
-        backbone: Name of the backbone.
-        weights: Digest of the backbone's weights, or how they were drawn.
-        engine: All engine settings that change scores.
+        backbone: Name of the engine's backbone.
+        weights: Digest of that backbone's weights, or how they were drawn; ``"none"`` where no
+            method uses it.
+        engine: All engine settings that change scores, as they were asked for.
         changes: ``key=value`` of the engine settings that tell this setting from another of the
             report with the same preset; empty where nothing needs telling apart.
+        images: 0 for the newest images of each name in the report, by their first result under
+            this protocol and engine; older ones, of another manifest, count up from 1.
     """
 
     protocol: str
@@ -37,6 +50,7 @@ class Setting:
     weights: str
     engine: Mapping[str, Any]
     changes: tuple[str, ...] = ()
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,32 @@ class Row:
 
 
 @dataclass(frozen=True)
+class ColumnFacts:
+    """What one column's results have of their own beside the setting.
+
+    Attributes:
+        label: The column.
+        cells: Number of results that are done.
+        shots: Labelled anomalies asked for: those of the table, or 0 for a method that takes none,
+            whose results stand in the tables of all shots.
+        uses_backbone: Whether a backbone took part, the engine's or another one.
+        departures: Engine settings of the method's own, with the weights where a backbone is among
+            them; the different ones, empty ones included, where there are several.
+        outliers: Source, digest and number of images of external outliers, the different ones.
+        remarks: The method's own remarks on its fits and the number of results that have each.
+            Remarks that differ in numbers alone are one, with the ranges of the numbers.
+    """
+
+    label: str
+    cells: int
+    shots: int
+    uses_backbone: bool
+    departures: tuple[Mapping[str, Any], ...] = ()
+    outliers: tuple[Mapping[str, Any], ...] = ()
+    remarks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Table:
     """One dataset under one setting.
 
@@ -102,7 +142,10 @@ class Table:
         seeds: All seeds that any method has met here, sorted; each is expected of every cell.
         rows: Sorted by name, then the mean row where there is more than one.
         footnotes: Reasons for missing results, numbered from 1.
-        notes: Remarks on the table as a whole: mixed commits, versions, precisions.
+        notes: Remarks in words: what columns have of their own, which images these are, mixed
+            commits, versions, precisions.
+        facts: What the columns have of their own, one for each.
+        manifests: Digests of the images' manifests by ``dataset`` or ``dataset/category``.
     """
 
     setting: Setting
@@ -113,6 +156,8 @@ class Table:
     rows: tuple[Row, ...]
     footnotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    facts: tuple[ColumnFacts, ...] = ()
+    manifests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,6 +183,29 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Time and memory of one method over all results shown that are done.
+
+    Attributes:
+        preset: Preset of the engine.
+        label: The method with its changed parameters.
+        cells: Number of results. One that stands in several tables counts once.
+        fit_seconds: Mean time of ``fit``, or None where none is recorded.
+        score_seconds: Mean time of ``score``, or None.
+        peak_memory_bytes: Largest peak of the process's memory, or None.
+        devices: Names of the devices, sorted.
+    """
+
+    preset: str
+    label: str
+    cells: int
+    fit_seconds: float | None
+    score_seconds: float | None
+    peak_memory_bytes: float | None
+    devices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything that is rendered.
 
@@ -147,6 +215,7 @@ class Report:
         tests: Comparisons, in the order of the tables' settings.
         notes: Remarks on the whole.
         allow_partial: Whether cells that lack seeds are marked and tested like the others.
+        costs: Time and memory by preset and method; empty where they were not asked for.
         schema: Version of this layout.
         version: Version of osadbench.
     """
@@ -156,5 +225,6 @@ class Report:
     tests: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
     allow_partial: bool = False
+    costs: tuple[Cost, ...] = ()
     schema: int = SCHEMA_VERSION
     version: str = __version__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.types import Record
 
 __all__ = ["provenance_notes"]
@@ -15,10 +16,17 @@ def provenance_notes(records: Sequence[Record]) -> tuple[str, ...]:
     Args:
         records: The records of one table.
     """
-    made = [record.provenance for record in records if record.status == "done"]
+    done = [record for record in records if record.status == "done"]
+    made = [record.provenance for record in done]
+    # Without a backbone there may be no precision to choose.
+    precise = [
+        record.provenance
+        for record in done
+        if record.weights != NO_WEIGHTS or record.provenance.get("precision")
+    ]
     notes = [
         _mixed("commits", [str(p.get("commit") or "unknown")[:10] for p in made]),
-        _mixed("precisions", [str(p.get("precision") or "unknown") for p in made]),
+        _mixed("precisions", [str(p.get("precision") or "unknown") for p in precise]),
     ]
     versions = [p.get("versions") or {} for p in made]
     for package in sorted({name for found in versions for name in found}):

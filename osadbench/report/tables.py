@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from osadbench.metrics import METRICS
@@ -14,6 +14,8 @@ from osadbench.report.cells import (
     records_by_cell,
     values_of,
 )
+from osadbench.report.facts import column_notes, facts_of
+from osadbench.report.grouping import manifest_of, place_of
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import provenance_notes
 from osadbench.types import Record
@@ -32,6 +34,7 @@ def build_table(
     columns: Sequence[str],
     metric: str,
     allow_partial: bool,
+    ambiguous: Collection[str] = (),
 ) -> Table:
     """Return the table of a dataset.
 
@@ -42,6 +45,7 @@ def build_table(
         columns: Labels in the order wanted; those without a record here are left out.
         metric: Key of the metric.
         allow_partial: Whether cells that lack seeds may be marked best or second.
+        ambiguous: Datasets and categories of which the report has several manifests.
 
     Raises:
         StoreError: Two records claim the same method, row and seed.
@@ -65,10 +69,32 @@ def build_table(
         values = {key: values_of(by_seed, metric) for key, by_seed in cells.items()}
         rows.append(_mean_row(names, labels, values, len(seeds)))
     marked = tuple(_mark(row, METRICS[metric].larger_is_better, allow_partial) for row in rows)
-    notes = provenance_notes(records)
+    facts = tuple(facts_of(label, [r for r in records if r.label == label]) for label in labels)
+    manifests = {place_of(r): manifest_of(r) for r in sorted(records, key=place_of)}
+    notes = [*column_notes(setting, facts), *_image_notes(manifests, ambiguous)]
     return Table(
-        setting, dataset, metric, tuple(labels), tuple(seeds), marked, tuple(footnotes), notes
+        setting,
+        dataset,
+        metric,
+        tuple(labels),
+        tuple(seeds),
+        marked,
+        tuple(footnotes),
+        (*notes, *provenance_notes(records)),
+        facts,
+        manifests,
     )
+
+
+def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> list[str]:
+    named = [
+        f"{digest[:8] or 'unknown'} ({place})"
+        for place, digest in manifests.items()
+        if place in ambiguous
+    ]
+    if not named:
+        return []
+    return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
 
 
 def _mean_row(

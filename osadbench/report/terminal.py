@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
+from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Table
-from osadbench.report.text import (
-    comparison_heading,
-    comparison_text,
-    engine_text,
-    fraction,
-    legend,
-    number,
-    sections,
-    setting_text,
-    statistic_text,
-)
 
 __all__ = ["terminal"]
 
@@ -35,36 +25,39 @@ def terminal(report: Report, *, color: bool = False) -> str:
         color: Whether to mark by bold and underlined type (ANSI codes) instead of by signs.
     """
     blocks = []
-    for setting, tables, tests in sections(report):
+    for setting, tables, tests in wording.sections(report):
         blocks += [_table(table, color) for table in tables]
         if tests:
-            blocks.append("\n".join([_wrap(comparison_heading(setting)), *map(_test, tests)]))
+            blocks.append(
+                "\n".join([_wrap(wording.comparison_heading(setting)), *map(_test, tests)])
+            )
     if report.tables:
         marks = "bold: best, underlined: second" if color else "*: best, +: second"
-        blocks.append(_wrap(legend(report, marks)))
+        blocks.append(_wrap(wording.legend(report, marks)))
+    if report.costs:
+        blocks.append("\n\n".join([wording.COSTS_HEADING, _grid(*wording.cost_lines(report))]))
     if report.notes:
         blocks.append("\n".join(_wrap(f"Note: {note}") for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(table: Table, color: bool) -> str:
+def _grid(heads: Sequence[str], lines: Iterable[object]) -> str:
     from tabulate import tabulate
 
-    body = tabulate(
-        _lines(table, color),
-        headers=["", *map(_heading, table.columns)],
-        tablefmt="simple",
-        disable_numparse=True,
-    )
+    body = tabulate(lines, headers=heads, tablefmt="simple", disable_numparse=True)
+    return "\n".join(line.rstrip() for line in body.splitlines())
+
+
+def _table(table: Table, color: bool) -> str:
+    body = _grid(["", *map(_heading, table.columns)], _lines(table, color))
     caption = [
-        f"{table.dataset}, {setting_text(table.setting)}: {statistic_text(table)}",
-        engine_text(table.setting),
+        f"{table.dataset}, {wording.setting_text(table.setting)}: {wording.statistic_text(table)}",
+        wording.engine_text(table.setting),
     ]
     footnotes = [f"[{i}] {text}" for i, text in enumerate(table.footnotes, 1)]
     notes = [f"Note: {note}" for note in table.notes]
-    stripped = "\n".join(line.rstrip() for line in body.splitlines())
     below = [_wrap(line) for line in footnotes + notes]
-    return "\n".join([*map(_wrap, caption), "", stripped, *below])
+    return "\n".join([*map(_wrap, caption), "", body, *below])
 
 
 def _lines(table: Table, color: bool) -> Iterator[object]:
@@ -77,13 +70,13 @@ def _lines(table: Table, color: bool) -> Iterator[object]:
 
 
 def _cell(cell: Cell, color: bool) -> str:
-    text = number(cell)
+    text = wording.number(cell)
     if color and cell.mark:
         text = f"{_CODES[cell.mark]}{text}{_RESET}"
     elif not color:
         text += _SYMBOLS[cell.mark]
     notes = "".join(f"[{note}]" for note in cell.notes)
-    return " ".join(part for part in (text, fraction(cell), notes) if part)
+    return " ".join(part for part in (text, wording.fraction(cell), notes) if part)
 
 
 def _heading(label: str) -> str:
@@ -93,7 +86,7 @@ def _heading(label: str) -> str:
 
 
 def _test(test: Comparison) -> str:
-    return _wrap(f"  {comparison_text(test)}", indent="    ")
+    return _wrap(f"  {wording.comparison_text(test)}", indent="    ")
 
 
 def _wrap(text: str, indent: str = "  ") -> str:

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from osadbench.metrics import METRICS
-from osadbench.report.parts import Cell, Comparison, Report, Setting, Table
+from osadbench.report.facts import short_weights
+from osadbench.report.grouping import NO_WEIGHTS
+from osadbench.report.parts import Cell, Comparison, Cost, Report, Setting, Table
 from osadbench.report.tables import DIGITS
 
 __all__ = [
+    "COSTS_HEADING",
     "NO_RESULT",
+    "cost_lines",
     "engine_text",
     "fraction",
     "legend",
@@ -23,6 +27,7 @@ __all__ = [
 ]
 
 NO_RESULT = "-"
+COSTS_HEADING = "Mean time of a cell, and the largest memory of its process:"
 
 
 def number(cell: Cell, plus_minus: str = "±") -> str:
@@ -41,7 +46,8 @@ def fraction(cell: Cell) -> str:
 def setting_text(setting: Setting) -> str:
     """Return protocol and shots, such as ``hard protocol, 10 shots``."""
     plural = "" if setting.shots == 1 else "s"
-    return f"{setting.protocol} protocol, {setting.shots} shot{plural}"
+    shots = f"{setting.shots} shot{plural}" if setting.shots else "no labelled anomalies"
+    return f"{setting.protocol} protocol, {shots}"
 
 
 def statistic_text(table: Table) -> str:
@@ -53,8 +59,10 @@ def statistic_text(table: Table) -> str:
 
 
 def engine_text(setting: Setting) -> str:
-    """Return preset, backbone, weights and what else sets this engine apart."""
-    parts = [f"preset {setting.preset}", setting.backbone, f"weights {_short(setting.weights)}"]
+    """Return preset, backbone and weights where they are used, and what sets this engine apart."""
+    parts = [f"preset {setting.preset}"]
+    if setting.weights != NO_WEIGHTS:
+        parts += [setting.backbone, f"weights {short_weights(setting.weights)}"]
     return ", ".join([*parts, *setting.changes])
 
 
@@ -86,6 +94,24 @@ def legend(report: Report, marks: str) -> str:
     return f"{marks} in the row{who}; 2/3: seeds done; {NO_RESULT}: no result"
 
 
+def cost_lines(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Return the heads and the lines of the table of costs; without presets if there is but one."""
+    several = len({cost.preset for cost in report.costs}) > 1
+    heads = ["method", "cells", "fit (s)", "score (s)", "memory (GiB)", "device"]
+    lines = [[cost.preset] * several + _cost(cost) for cost in report.costs]
+    return ["preset"] * several + heads, lines
+
+
+def _cost(cost: Cost) -> list[str]:
+    memory = None if cost.peak_memory_bytes is None else cost.peak_memory_bytes / 2**30
+    numbers = map(_decimal, (cost.fit_seconds, cost.score_seconds, memory))
+    return [cost.label, str(cost.cells), *numbers, ", ".join(cost.devices) or NO_RESULT]
+
+
+def _decimal(value: float | None) -> str:
+    return NO_RESULT if value is None else f"{value:.{1 if value >= 100 else 2}f}"
+
+
 def sections(report: Report) -> Iterator[tuple[Setting, list[Table], list[Comparison]]]:
     """Yield each setting with its tables and its tests."""
     for setting, tables in groupby(report.tables, key=lambda table: table.setting):
@@ -100,9 +126,3 @@ def _seeds(seeds: Sequence[int]) -> str:
     if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
         return f"{seeds[0]} to {seeds[-1]}"
     return ", ".join(map(str, seeds))
-
-
-def _short(weights: str) -> str:
-    """Return an identity of weights with its digest cut to twelve digits."""
-    kind, colon, digest = weights.partition(":")
-    return f"{kind}{colon}{digest[:12]}"
