@@ -57,7 +57,8 @@ def import_name(requirement: Requirement) -> str:
 
 def imported(*folders: str) -> dict[str, set[str]]:
     """Return the files of folders by the foreign top-level modules that they import."""
-    own = {"osadbench", *(path.stem for path in (ROOT / "tests").glob("*.py"))}
+    scripts = (path for room in ("tests", "benchmarks") for path in (ROOT / room).glob("*.py"))
+    own = {"osadbench", *(path.stem for path in scripts)}
     found: dict[str, set[str]] = {}
     for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         if "plugin" not in path.parts:

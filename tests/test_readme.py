@@ -123,6 +123,7 @@ def follow_python(code: str, folder: Path) -> str:
 def test_what_a_text_says_works(text: str, tmp_path: Path) -> None:
     for category in ("carpet", "metal_nut"):
         write_category(tmp_path / "my-images" / category, classes={"cut": 4, "hole": 4})
+    write_category(tmp_path / "other-images" / "leather")
     printed = [part for block in blocks(text) for part in follow(block, tmp_path)]
     runs = [command for command in SAID[text] if command.startswith("osadbench run")]
     assert sum("AUROC" in part for part in printed) >= len(runs)
