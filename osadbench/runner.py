@@ -327,6 +327,9 @@ def _record(
         "manifest": split.manifest_digest,
         "train_normals": len(split.train_normals),
         "train_anomalies": list(split.train_anomalies),
+        "seen_classes": sorted(
+            {cell.manifest.by_path[path].class_name for path in split.train_anomalies}
+        ),
         "test": len(split.test),
         "test_digest": digest(split.test),
     }

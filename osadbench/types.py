@@ -210,7 +210,7 @@ class Record:
         shots: Labelled anomalies asked for.
         seed: Repetition.
         row: Name of the split's row in a table.
-        split: Digests, counts and the paths of the labelled anomalies.
+        split: Digests, counts, and the paths and classes of the labelled anomalies.
         metrics: Metric values by name; empty unless done.
         reason: Why the cell failed or was skipped, one line; None if done.
         traceback: The failure's traceback, or None.

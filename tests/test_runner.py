@@ -56,6 +56,7 @@ def test_a_record_holds_parameters_scores_and_origin(cli: Cli, toys: list[str]) 
         "disc/hole",
     )
     assert record.split["train_normals"] == 12 and len(record.split["train_anomalies"]) == 3
+    assert record.split["seen_classes"] == ["hole"]
     assert record.engine["preset"] == "frozen" and record.weights == "none"
     table = Store("out").scores(record.key)
     assert len(table.paths) == record.split["test"] == 6 + 3 * 12
