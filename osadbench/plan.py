@@ -419,10 +419,12 @@ def _engines(cls: type[Method], request: Request, dataset: Dataset | None) -> tu
     """Return a method's engine, and the one that the request makes for methods in general."""
     asked = {**request.engine, "cache_dir": str(request.cache)}
     sizes: dict[str, Any] = {}
-    if dataset is not None and settings.engine(request.preset, **request.engine).train_backbone:
-        # The papers choose between 448 and 224 by dataset; the second scale is half the first.
-        size = dataset.paper_image_size
-        sizes = {"image_sizes": (size, size // 2)}
+    if dataset is not None:
+        # The papers choose between 448 and 224 by dataset; the second scale is half the first. A
+        # frozen preset follows where that costs less than its own sizes.
+        preset, size = settings.engine(request.preset, **request.engine), dataset.paper_image_size
+        if preset.train_backbone or size < preset.image_sizes[0]:
+            sizes = {"image_sizes": (size, size // 2)}
     shared = settings.engine(request.preset, **{**sizes, **asked})
     if "image_sizes" in cls.engine_settings.get(request.preset, {}):
         sizes = {}
