@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
+import zipfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +16,17 @@ from PIL import Image, UnidentifiedImageError
 from osadbench.errors import DataError
 from osadbench.types import UInt8Array
 
-__all__ = ["DECODER", "EXTENSIONS", "array_digest", "decode", "file_digest", "resize", "to_rgb8"]
+__all__ = [
+    "DECODER",
+    "EXTENSIONS",
+    "Region",
+    "array_digest",
+    "decode",
+    "file_digest",
+    "resize",
+    "split_region",
+    "to_rgb8",
+]
 
 #: Named in every record: another decoder or version may give other pixels.
 DECODER = f"Pillow {PIL.__version__}"
@@ -31,7 +44,49 @@ _UNREADABLE = (
     AttributeError,
     UnidentifiedImageError,
     Image.DecompressionBombError,
+    # a damaged .npy that begins like an archive of arrays
+    zipfile.BadZipFile,
 )
+
+
+class Region(NamedTuple):
+    """A rectangle of an image, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def of(self, path: str) -> str:
+        """Return the path of this part of a file, with a media fragment as the W3C defines it."""
+        return f"{path}#xywh={self.left},{self.top},{self.width},{self.height}"
+
+    def cut(self, image: UInt8Array) -> UInt8Array:
+        """Return this part of an image ``(H, W, 3)``.
+
+        Raises:
+            ValueError: It reaches beyond the image, or is empty.
+        """
+        height, width = image.shape[:2]
+        right, bottom = self.left + self.width, self.top + self.height
+        if not (self.left < right <= width and self.top < bottom <= height):
+            raise ValueError(f"the image of {width}x{height} pixels has no region {tuple(self)}")
+        return image[self.top : bottom, self.left : right]
+
+
+_FRAGMENT = re.compile(r"(.+)#xywh=(\d+),(\d+),(\d+),(\d+)")
+
+
+def split_region(path: str) -> tuple[str, Region | None]:
+    """Return the file that a path names and the region that stands behind it, None for all of it.
+
+    Args:
+        path: A path, or one with a fragment such as ``strip.png#xywh=256,0,256,256``.
+    """
+    match = _FRAGMENT.fullmatch(path)
+    if match is None:
+        return path, None
+    return match[1], Region(*map(int, match.groups()[1:]))
 
 
 def decode(path: Path) -> UInt8Array:
@@ -39,9 +94,24 @@ def decode(path: Path) -> UInt8Array:
 
     EXIF rotation is not applied. ``.npy`` files are never unpickled.
 
+    Args:
+        path: The file; with a region behind it (:func:`split_region`), that part of it.
+
     Raises:
-        DataError: The file is missing, empty, truncated, or of no supported form.
+        DataError: The file is missing, empty, truncated, of no supported form, or smaller than the
+            region.
     """
+    file, region = split_region(str(path))
+    image = _decode_file(Path(file))
+    if region is None:
+        return image
+    try:
+        return region.cut(image)
+    except ValueError as error:
+        raise DataError(f"cannot read image {path}: {error}: rebuild the dataset") from None
+
+
+def _decode_file(path: Path) -> UInt8Array:
     try:
         if path.suffix.lower() == ".npy":
             return to_rgb8(np.load(path, allow_pickle=False))

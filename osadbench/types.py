@@ -14,6 +14,7 @@ from osadbench.params import digest
 
 __all__ = [
     "NORMAL_CLASS",
+    "Adaptation",
     "Float32Array",
     "FloatArray",
     "ImageRecord",
@@ -34,6 +35,9 @@ Float32Array = npt.NDArray[np.float32]
 #: Class name of normal images in every manifest, as in the MVTec AD layout.
 NORMAL_CLASS = "good"
 
+#: Stands between source and target in the name of a row: ``grid->carpet``.
+_ARROW = "->"
+
 
 def place_name(dataset: str, category: str) -> str:
     """Return ``dataset/category``, or ``dataset`` where there are no categories."""
@@ -47,7 +51,8 @@ def split_title(split: Split | Record, protocol: str | None = None) -> str:
         split: A split, or the record of a cell on it.
         protocol: Stands in place of the protocol's name, where its parameters are to be shown.
     """
-    place = place_name(split.dataset, split.category)
+    # The row of a cell that is trained on another category names both.
+    place = place_name(split.dataset, split.row if _ARROW in split.row else split.category)
     known = f" {split.known_class}" if split.known_class else ""
     name = protocol or split.protocol
     return f"{place} {name}{known} {split.shots}-shot seed {split.seed}"
@@ -58,12 +63,13 @@ class ImageRecord:
     """One image of a dataset.
 
     Attributes:
-        path: POSIX path below the dataset's root; the image's identity.
+        path: POSIX path below the dataset's root; the image's identity. A part of a file has the
+            region behind it, see :func:`osadbench.images.decode`.
         label: 0 normal, 1 anomaly.
         class_name: ``"good"`` or the anomaly class.
         split: ``"train"`` or ``"test"``. Anomalies stand in ``"test"``; protocols move some.
-        sha256: Hex digest of the file's bytes.
-        mask: POSIX path of the pixel mask, or None.
+        sha256: Hex digest of the file's bytes, or of the pixels of a part of a file.
+        mask: POSIX path of the pixel mask, or None; ``|`` stands between masks that count together.
         group: Source that several images share (a strip, a module), or None.
     """
 
@@ -85,12 +91,14 @@ class Manifest:
         category: Name of the category, or ``""`` where the dataset has none.
         records: The images, sorted by path.
         known_classes: Anomaly classes that the hard protocol may take as the known class.
+        aliases: Pairs of another name of an anomaly class, such as the papers', and its own.
     """
 
     dataset: str
     category: str
     records: tuple[ImageRecord, ...]
     known_classes: tuple[str, ...] = ()
+    aliases: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if list(self.records) != sorted(self.records, key=lambda record: record.path):
@@ -130,6 +138,23 @@ class Manifest:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """Training that goes on, after the fit on one category, on normals of the category tested.
+
+    Attributes:
+        source: Category that the split's ``train_normals`` and ``train_anomalies`` are of.
+        source_digest: Digest of that category's manifest.
+        normals: Paths of the normal training images of the split's own category, sorted.
+        epochs: For how many epochs, as the method counts them; 1 or more.
+    """
+
+    source: str
+    source_digest: str
+    normals: tuple[str, ...]
+    epochs: int
+
+
+@dataclass(frozen=True)
 class Split:
     """What one experiment trains and tests on; holds paths only, no images.
 
@@ -142,10 +167,13 @@ class Split:
             class is smaller than that. 0 only by :meth:`without_labels`.
         seed: The repetition's seed as the user gave it.
         manifest_digest: Digest of the manifest the paths belong to.
-        train_normals: Paths of the normal training images, sorted.
+        train_normals: Paths of the normal training images, sorted; with some protocols also of
+            anomalies that are trained on as if they were normal.
         train_anomalies: Paths of the labelled anomalies, in the order they were drawn; a split with
             fewer shots holds a prefix of one with more.
         test: Paths of the test images, sorted.
+        adaptation: For splits that are trained on another category of the dataset, which that is,
+            and on what the training goes on; else None, and no part of the digest.
     """
 
     protocol: str
@@ -158,6 +186,7 @@ class Split:
     train_normals: tuple[str, ...]
     train_anomalies: tuple[str, ...]
     test: tuple[str, ...]
+    adaptation: Adaptation | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -166,8 +195,13 @@ class Split:
 
     @property
     def row(self) -> str:
-        """Name of the split's row in a table: category, known class, or the dataset itself."""
-        return "/".join(part for part in (self.category, self.known_class) if part) or self.dataset
+        """Name of the split's row in a table: category, known class, or the dataset itself.
+
+        Where another category is trained on, both: ``source->category``.
+        """
+        source = "" if self.adaptation is None else f"{self.adaptation.source}{_ARROW}"
+        parts = (source + self.category, self.known_class)
+        return "/".join(part for part in parts if part) or self.dataset
 
     def without_labels(self) -> Split:
         """Return the same split for a method that takes no labelled anomalies.
@@ -177,16 +211,29 @@ class Split:
         return replace(self, shots=0, train_anomalies=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes as plain JSON values."""
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        """Return the attributes as plain JSON values, ``adaptation`` where there is one only."""
+        values = asdict(self)
+        if self.adaptation is None:
+            del values["adaptation"]
+        else:
+            values["adaptation"] = _listed(values["adaptation"])
+        return _listed(values)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Split:
         """Rebuild a split from :meth:`to_dict`; raises ``TypeError`` on missing or unknown keys."""
-        plain: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
-        }
+        plain = _tupled(values)
+        if plain.get("adaptation") is not None:
+            plain["adaptation"] = Adaptation(**_tupled(plain["adaptation"]))
         return cls(**plain)
+
+
+def _listed(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def _tupled(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
 
 @dataclass(frozen=True)
@@ -210,7 +257,8 @@ class Record:
         shots: Labelled anomalies asked for.
         seed: Repetition.
         row: Name of the split's row in a table.
-        split: Digests, counts, and the paths and classes of the labelled anomalies.
+        split: Digests, counts (unlabelled anomalies among the training normals, outliers, what
+            the training goes on with), and the paths and classes of the labelled anomalies.
         metrics: Metric values by name; empty unless done.
         reason: Why the cell failed or was skipped, one line; None if done.
         traceback: The failure's traceback, or None.

@@ -57,12 +57,18 @@ def _known_classes(manifest: Manifest, asked: Sequence[str] | None) -> list[str]
         )
     if not asked:
         return known
-    by_lower_case = {name.lower(): name for name in known}
+    by_plain_name = {_plain(alias): name for alias, name in manifest.aliases if name in known}
+    by_plain_name |= {_plain(name): name for name in known}
     wanted = set()
     for name in asked:
-        if name not in known and name.lower() not in by_lower_case:
+        if name not in known and _plain(name) not in by_plain_name:
             raise UsageError(
                 f"{manifest.name} has no known class {name!r}: {did_you_mean(name, known)}"
             )
-        wanted.add(name if name in known else by_lower_case[name.lower()])
+        wanted.add(name if name in known else by_plain_name[_plain(name)])
     return [name for name in known if name in wanted]
+
+
+def _plain(name: str) -> str:
+    """Return a class's name without case, and with one sign for what stands between words."""
+    return name.lower().replace("-", "_").replace(" ", "_")

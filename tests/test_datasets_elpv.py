@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from image_trees import write_elpv, write_image
 
-from osadbench.datasets.elpv import COUNTS, Elpv
+from osadbench.datasets.elpv import Elpv
 from osadbench.errors import DataError, UsageError
 from osadbench.registry import PROTOCOLS
 from osadbench.types import Manifest
@@ -72,10 +72,11 @@ def test_the_data_folder_of_the_environment(root: Path, monkeypatch: pytest.Monk
 
 
 def test_missing_data_name_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match=r'pip install "osadbench\[demo\]", or give the folder'):
+    expected = r'expected labels.csv .*; pip install "osadbench\[demo\]" brings it'
+    with pytest.raises(DataError, match=f"no elpv in {tmp_path}: {expected}"):
         Elpv(tmp_path).manifest()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="the package elpv-dataset is not there"):
+    with pytest.raises(DataError, match="elpv is not here: give its folder by --data-root DIR, or"):
         Elpv().manifest()
 
 
@@ -108,9 +109,15 @@ def test_missing_and_damaged_images_are_reported(root: Path) -> None:
 
 def test_empty_labels(root: Path) -> None:
     (root / "labels.csv").write_text("\n")
-    text = problems(root)
-    assert "fewer than 2 readable normal cells" in text
-    assert "no readable defective cell" in text
+    assert "there is no readable normal image: get the dataset anew" in problems(root)
+
+
+def test_cells_of_one_kind_only(root: Path) -> None:
+    lines = (root / "labels.csv").read_text().splitlines()
+    (root / "labels.csv").write_text("\n".join(line for line in lines if "  0.0 " in line))
+    assert "there is no readable anomalous image" in problems(root)
+    (root / "labels.csv").write_text("\n".join(lines[:1] + lines[8:]))
+    assert "expected 2 or more normal images to split, got 1" in problems(root)
 
 
 def test_a_normal_twin_of_a_defective_cell_is_refused(root: Path) -> None:
@@ -124,7 +131,7 @@ def test_unexpected_counts(root: Path, caplog: pytest.LogCaptureFixture) -> None
     counts = "test/good 2 instead of 377, test/mono 3 instead of 313, test/poly 3 instead of 402"
     assert [r.getMessage() for r in caplog.records] == [
         f"elpv: unexpected numbers of images: {counts}, train/good 6 instead of 1131; "
-        "this is not the complete ELPV dataset; get it anew"
+        f"this is not the complete {Elpv.title}; get it anew"
     ]
     assert counts in problems(root, strict_counts=True)
 
@@ -165,7 +172,7 @@ def elpv() -> Manifest:
 
 
 def test_elpv_has_the_published_counts(elpv: Manifest) -> None:
-    assert Counter(f"{r.split}/{r.class_name}" for r in elpv.records) == COUNTS
+    assert Counter(f"{r.split}/{r.class_name}" for r in elpv.records) == Elpv.counts[""]
     assert len({r.sha256 for r in elpv.records}) == 2223
 
 

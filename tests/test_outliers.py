@@ -111,7 +111,9 @@ def test_other_categories_of_the_targets_dataset(parts: Path) -> None:
         found = outliers_of(asked, "folder/nut", parts)
         assert {path.partition("/good/")[0] for path in found.paths} == {"screw/train"}
         assert len(found) == len(list((parts / "screw/train/good").iterdir()))
-        assert [file_digest(found.root / path) for path in found.paths] == [*found.identities]
+        assert [file_digest(found.dataset.root / path) for path in found.paths] == [
+            *found.identities
+        ]
         assert list(found.identities) == sorted(found.identities)
 
 

@@ -12,11 +12,12 @@ import click
 from osadbench import settings
 from osadbench.cli.options import plugin_option
 from osadbench.datasets import dataset_class, dataset_names
+from osadbench.datasets.declaration import declaration, declaration_lines
 from osadbench.errors import UsageError, did_you_mean
 from osadbench.params import Params
 from osadbench.registry import METHODS, PROTOCOLS
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "echo_dataset"]
 
 
 @click.command()
@@ -31,12 +32,9 @@ def describe(name: str, preset: str) -> None:
     """
     settings.engine(preset)
     if name in dataset_names():
-        cls: Any = dataset_class(name)
-        for field in ("title", "task", "licence", "citation", "source"):
-            click.echo(f"{field}: {getattr(cls, field)}")
-        _echo_params(cls.Params, cls().params)
+        echo_dataset(name)
     elif name in PROTOCOLS.names():
-        cls = PROTOCOLS.get(name)
+        cls: Any = PROTOCOLS.get(name)
         click.echo(_plain(inspect.getdoc(cls)))
         _echo_params(cls.Params, cls().params)
     else:
@@ -47,6 +45,14 @@ def describe(name: str, preset: str) -> None:
             click.echo(_plain(inspect.getdoc(base)))
         _echo_own(cls)
         _echo_params(cls.Params, cls.resolve_params(preset, {}))
+
+
+def echo_dataset(name: str) -> None:
+    """Print what a dataset declares, and its parameters."""
+    cls = dataset_class(name)
+    for line in declaration_lines(declaration(cls)):
+        click.echo(line)
+    _echo_params(cls.Params, cls().params)
 
 
 def _method(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Commands on what there is: ``list``, ``check``, ``new-method``, ``data``."""
+"""Commands on what there is: ``list``, ``check``, ``new-method``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from osadbench import settings
-from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.options import plugin_option
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import CheckFailedError, UsageError
@@ -121,23 +120,4 @@ def new_method(name: str, folder: Path) -> None:
     click.echo(f"wrote {path}\ntry:  osadbench check {path}")
 
 
-@click.group()
-def data() -> None:
-    """Look at datasets."""
-
-
-@data.command("check")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the caches.")
-@plugin_option
-def data_check(folder: Path, cache_dir: Path | None) -> None:
-    """Say what FOLDER holds, or list all that is wrong with it.
-
-    FOLDER has the layout of MVTec AD. The splits that it gives are listed too.
-    """
-    from osadbench.datasets.check import check_folder
-
-    click.echo(check_folder(folder, cache=find_cache(cache_dir)))
-
-
-COMMANDS = (list_, check, new_method, data)
+COMMANDS = (list_, check, new_method)

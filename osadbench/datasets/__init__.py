@@ -5,16 +5,45 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from osadbench.datasets.aitex import Aitex
 from osadbench.datasets.base import Dataset
+from osadbench.datasets.brainmri import BrainMri
 from osadbench.datasets.elpv import Elpv
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.headct import HeadCt
+from osadbench.datasets.hyper_kvasir import HyperKvasir
 from osadbench.datasets.images import ImageSet
+from osadbench.datasets.lag import Lag
+from osadbench.datasets.magnetic_tile import MagneticTile
+from osadbench.datasets.mastcam import Mastcam
+from osadbench.datasets.mvtec import Mvtec
+from osadbench.datasets.optical import Optical
+from osadbench.datasets.sdd import Sdd
 from osadbench.datasets.synthetic import Synthetic
+from osadbench.datasets.visa import Visa
 from osadbench.errors import UsageError, did_you_mean
 
 __all__ = ["Dataset", "ImageSet", "dataset_class", "dataset_names", "open_dataset"]
 
-_DATASETS: dict[str, type[Dataset]] = {cls.name: cls for cls in (Elpv, Folder, Synthetic)}
+_DATASETS: dict[str, type[Dataset]] = {
+    cls.name: cls
+    for cls in (
+        Aitex,
+        BrainMri,
+        Elpv,
+        Folder,
+        HeadCt,
+        HyperKvasir,
+        Lag,
+        MagneticTile,
+        Mastcam,
+        Mvtec,
+        Optical,
+        Sdd,
+        Synthetic,
+        Visa,
+    )
+}
 
 
 def dataset_names() -> list[str]:
@@ -42,7 +71,7 @@ def open_dataset(
         name: ``"elpv"``, or with a category ``"folder/carpet"``.
         root: The dataset's folder; None looks where the dataset's class says.
         cache: Folder that keeps manifests and resized images; None keeps nothing.
-        **options: ``on_duplicate``, ``strict_counts``, and the dataset's own parameters.
+        **options: ``on_duplicate``, ``strict_counts``, ``split``, and the dataset's own parameters.
 
     Returns:
         The dataset, and the category's name, or None for all of them.

@@ -24,7 +24,7 @@ __all__ = ["Dataset", "LoaderOptions"]
 logger = logging.getLogger("osadbench")
 
 #: Raised when the same files give another manifest.
-VERSION = 1
+VERSION = 2
 
 
 class LoaderOptions(BaseParams):
@@ -34,10 +34,14 @@ class LoaderOptions(BaseParams):
         on_duplicate: What to do about an image that stands in both train and test, or as normal
             and as anomaly: ``"error"``, ``"warn"``, or ``"drop"`` (keep one of each content).
         strict_counts: Whether unexpected numbers of images are an error rather than a warning.
+        split: How normals that no site has split are: ``"paper"``, a quarter of the images to the
+            test set, as in the papers, or ``"group"``, a quarter of the groups (strips, parts, ...)
+            whose images are much alike. No published number has the latter.
     """
 
     on_duplicate: Literal["error", "warn", "drop"] = "error"
     strict_counts: bool = False
+    split: Literal["paper", "group"] = "paper"
 
 
 class Dataset(ABC):
@@ -50,17 +54,20 @@ class Dataset(ABC):
         licence: Licence of the images.
         citation: Where the dataset was published.
         source: Where to get it.
-        paper_image_size: Side length in pixels of the largest scale under the paper preset. The
+        paper_image_size: Side length in pixels of the largest scale under the paper preset, and
+            under a frozen one whose own sizes are larger; the second scale is half of it. The
             papers say 448 or 224 "according to the original resolution" and give no list; the
             assignment is ours.
         default_outliers: Dataset that external outliers come from where the user names none.
+        default_on_duplicate: What ``on_duplicate`` is where the user says nothing.
         Params: The dataset's own parameters.
 
     Args:
         root: The dataset's folder; None for ``OSADBENCH_DATA_DIR/<name>``, or for where else the
             dataset can be found.
-        on_duplicate: See :class:`LoaderOptions`.
+        on_duplicate: See :class:`LoaderOptions`; None for the dataset's own choice.
         strict_counts: See :class:`LoaderOptions`.
+        split: See :class:`LoaderOptions`.
         cache: Folder that keeps manifests and resized images; None keeps nothing.
         **params: Fields of ``Params``.
 
@@ -76,18 +83,24 @@ class Dataset(ABC):
     source: ClassVar[str]
     paper_image_size: ClassVar[int]
     default_outliers: ClassVar[str | None] = None
+    default_on_duplicate: ClassVar[str] = "error"
     Params: ClassVar[type[BaseParams]] = BaseParams
 
     def __init__(
         self,
         root: Path | None = None,
         *,
-        on_duplicate: str = "error",
+        on_duplicate: str | None = None,
         strict_counts: bool = False,
+        split: str = "paper",
         cache: Path | None = None,
         **params: Any,
     ) -> None:
-        options = {"on_duplicate": on_duplicate, "strict_counts": strict_counts}
+        options = {
+            "on_duplicate": on_duplicate or self.default_on_duplicate,
+            "strict_counts": strict_counts,
+            "split": split,
+        }
         self.options = resolve_params(LoaderOptions, self.name, options)
         self.params = resolve_params(self.Params, self.name, params)
         self.cache = None if cache is None else Path(cache)
@@ -153,7 +166,10 @@ class Dataset(ABC):
             raise DataError(
                 f"{manifest.name} has no image {unknown[0]!r}: use the manifest's paths"
             )
-        identities = [manifest.by_path[path].sha256 for path in paths]
+        return self.image_set(paths, [manifest.by_path[path].sha256 for path in paths])
+
+    def image_set(self, paths: Sequence[str], identities: Sequence[str]) -> ImageSet:
+        """Return images by their paths and digests, as the manifests have them."""
         return ImageSet(self.root, paths, identities, self.cache)
 
     def check_category(self, category: str) -> None:

@@ -1,73 +1,102 @@
-"""What stands in a folder of images, in words: the text of ``osadbench data check``."""
+"""What a dataset or a folder of images holds, in words: the text of ``osadbench data check``."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from osadbench.datasets.declaration import counts_text
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
 from osadbench.errors import OsadbenchError
 from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
 from osadbench.types import ImageRecord, Manifest, Split
 
-__all__ = ["check_folder"]
+__all__ = ["check_dataset", "check_folder", "read_all"]
 
 #: Shots whose splits are shown: those of the papers.
 SHOTS = (1, 10)
+#: Images left out that are named; the rest are counted.
+SHOWN = 20
 
 
 def check_folder(
     root: str | Path, cache: str | Path | None = None, *, on_duplicate: str = "error"
 ) -> str:
-    """Read a folder in the layout of MVTec AD, whatever the cache holds, and describe it.
+    """Read a folder in the layout of MVTec AD and describe it; see :func:`check_dataset`.
 
     Args:
         root: The folder.
         cache: Folder in which the manifests are kept for later runs; None keeps nothing.
         on_duplicate: See :class:`osadbench.datasets.base.LoaderOptions`.
+    """
+    cache = None if cache is None else Path(cache)
+    return check_dataset(Folder(Path(root), on_duplicate=on_duplicate, cache=cache))
+
+
+def check_dataset(dataset: Folder, category: str | None = None) -> str:
+    """Read a dataset, whatever its cache holds, and describe it.
+
+    Args:
+        dataset: The dataset. Its manifests are kept in its cache, if it has one.
+        category: The category to look at; None for all.
 
     Returns:
-        Several lines for each category: numbers of images and masks by class, sizes, modes,
-        warnings, and the splits of each protocol or why there are none.
+        Several lines for each category: numbers of images and masks by class, known classes, sizes,
+        modes, copies, groups, warnings, what is left out and why, and the splits of each protocol
+        or why there are none.
 
     Raises:
         DataError: The problems of all categories.
     """
-    cache = None if cache is None else Path(cache)
-    dataset = Folder(Path(root), on_duplicate=on_duplicate, cache=cache)
-    everything = Findings()
-    readings = []
-    for category in dataset.categories():
-        findings = Findings()
-        readings.append(dataset.read(category, findings))
-        prefix = f"{category}: " if category else ""
-        everything.problems += [prefix + problem for problem in findings.problems]
-    everything.raise_problems(dataset.root)
+    readings = read_all(dataset, category)
     for reading in readings:
         dataset.store(reading)
     count = len(readings)
     head = f"{dataset.root}: {count} {'category' if count == 1 else 'categories'}"
-    return "\n\n".join([head, *map(_describe, readings)])
+    manifests = [reading.manifest for reading in readings]
+    return "\n\n".join([head, *("\n".join(_lines(dataset, r, manifests)) for r in readings)])
 
 
-def _describe(reading: Reading) -> str:
+def read_all(dataset: Folder, category: str | None = None) -> list[Reading]:
+    """Read one category of a dataset, or all, whatever its cache holds.
+
+    Raises:
+        DataError: The problems of all categories.
+    """
+    everything = Findings()
+    readings = []
+    for name in dataset.categories() if category is None else [category]:
+        findings = Findings()
+        readings.append(dataset.read(name, findings))
+        prefix = f"{name}: " if name else ""
+        everything.problems += [prefix + problem for problem in findings.problems]
+    everything.raise_problems(dataset.root)
+    return readings
+
+
+def _lines(dataset: Folder, reading: Reading, manifests: Sequence[Manifest]) -> Iterator[str]:
     manifest = reading.manifest
     facts = [reading.facts[record.path] for record in manifest.records]
     masks = sum(record.mask is not None for record in manifest.records)
-    lines = [f"{manifest.name}: {len(manifest.records)} images", *_class_lines(manifest)]
-    lines.append(f"  sizes: {_tally(f'{fact.size[0]}x{fact.size[1]}' for fact in facts)}")
-    lines.append(f"  modes: {_tally(fact.mode for fact in facts)}")
-    lines.append(f"  masks: {masks} for {len(manifest.select(label=1))} anomalies")
+    yield f"{manifest.name}: {len(manifest.records)} images"
+    yield from _class_lines(manifest)
+    yield from _paper_lines(dataset, manifest)
+    yield f"  known classes: {_known(manifest)}"
+    yield f"  sizes: {_tally(f'{fact.size[0]}x{fact.size[1]}' for fact in facts)}"
+    yield f"  modes: {_tally(fact.mode for fact in facts)}"
+    yield f"  masks: {masks} for {len(manifest.select(label=1))} anomalies"
     copies = len(manifest.records) - len({record.sha256 for record in manifest.records})
-    lines.append(f"  duplicates: {copies or 'none'}")
-    lines += [f"  warning: {warning}" for warning in reading.warnings]
+    yield f"  duplicates: {copies or 'none'}"
+    yield from _group_lines(manifest)
+    yield from (f"  warning: {warning}" for warning in reading.warnings)
+    yield from _exclusion_lines(reading)
     for name in PROTOCOLS.names():
-        lines += _split_lines(name, PROTOCOLS.get(name)(), manifest)
-    return "\n".join(lines)
+        yield from _split_lines(name, PROTOCOLS.get(name)(), manifest, manifests)
 
 
 def _class_lines(manifest: Manifest) -> list[str]:
@@ -78,27 +107,68 @@ def _class_lines(manifest: Manifest) -> list[str]:
     return [f"  {name:<{width}}  {len(records):>6}" for name, records in folders.items()]
 
 
+def _paper_lines(dataset: Folder, manifest: Manifest) -> Iterator[str]:
+    """Yield the counts beside those of the papers: normal to train on, to test on, anomalous."""
+    papers = dataset.paper_counts if isinstance(dataset, RawDataset) else {}
+    if manifest.category in papers:
+        here = Counter(f"{record.split}/{record.class_name}" for record in manifest.records)
+        printed = "/".join(map(str, papers[manifest.category]))
+        yield f"  train/test/anomalous: {counts_text(here)}; papers {printed}"
+
+
+def _known(manifest: Manifest) -> str:
+    classes = manifest.anomaly_classes
+    if manifest.known_classes == classes:
+        return "all" if len(classes) > 1 else f"none, for there is {len(classes) or 'no'} class"
+    return f"{', '.join(manifest.known_classes)} ({len(manifest.known_classes)} of {len(classes)})"
+
+
+def _group_lines(manifest: Manifest) -> Iterator[str]:
+    splits: dict[str, set[str]] = {}
+    for record in manifest.records:
+        if record.group is not None:
+            splits.setdefault(record.group, set()).add(record.split)
+    if splits:
+        torn = sum(len(found) > 1 for found in splits.values())
+        yield f"  groups: {len(splits)}, {torn} of them in both train and test"
+
+
+def _exclusion_lines(reading: Reading) -> Iterator[str]:
+    for path, reason in reading.exclusions[:SHOWN]:
+        yield f"  left out: {path}: {reason}"
+    if len(reading.exclusions) > SHOWN:
+        yield f"  left out: {len(reading.exclusions) - SHOWN} more"
+
+
 def _tally(values: Iterable[str], shown: int = 5) -> str:
     counts = Counter(values).most_common()
     text = ", ".join(f"{value} ({count})" for value, count in counts[:shown])
     return text + (f" and {len(counts) - shown} others" if len(counts) > shown else "")
 
 
-def _split_lines(name: str, protocol: Protocol, manifest: Manifest) -> list[str]:
-    lines = []
+def _split_lines(
+    name: str, protocol: Protocol, manifest: Manifest, manifests: Sequence[Manifest]
+) -> Iterator[str]:
     for shots in SHOTS:
         try:
-            splits = list(protocol.splits(manifest, seeds=[0], shots=[shots]))
+            splits = list(protocol.splits_among(manifest, manifests, seeds=[0], shots=[shots]))
         except OsadbenchError as error:
-            lines.append(f"  {name}, {shots}-shot: none, for {error}")
+            yield f"  {name}, {shots}-shot: none, for {error}"
             continue
-        classes: dict[str, list[str]] = {}
+        by_text: dict[str, list[Split]] = {}
         for split in splits:
-            classes.setdefault(_split_text(split, manifest), []).append(split.known_class)
-        for text, names in classes.items():
-            known = f", known class {' or '.join(names)}" if any(names) else ""
-            lines.append(f"  {name}, {shots}-shot{known}: {text}")
-    return lines
+            by_text.setdefault(_split_text(split, manifest), []).append(split)
+        for text, alike in by_text.items():
+            yield f"  {name}, {shots}-shot{_origin(alike)}: {text}"
+
+
+def _origin(splits: Sequence[Split]) -> str:
+    """Return what splits that are alike differ in: their known classes, or their sources."""
+    known = [split.known_class for split in splits if split.known_class]
+    sources = [split.adaptation.source for split in splits if split.adaptation is not None]
+    if sources:
+        return f", from {' or '.join(sources)}"
+    return f", known class {' or '.join(known)}" if known else ""
 
 
 def _split_text(split: Split, manifest: Manifest) -> str:

@@ -38,12 +38,19 @@ def resolve_duplicates(
     if on_duplicate == "drop":
         return _drop(records, groups, findings)
     for group in filter(_is_contradictory, groups):
-        text = f"{' and '.join(record.path for record in group)} have the same content"
+        text = f"{_some(group)} have the same content"
         if on_duplicate == "error":
             findings.problem(f"{text}: {_rule(group)}; take one away or set on_duplicate=drop")
         else:
             findings.warning(f"{text}: {_rule(group)}")
     return records
+
+
+def _some(group: list[ImageRecord], shown: int = 3) -> str:
+    paths = [record.path for record in group]
+    if len(paths) <= shown:
+        return " and ".join(paths)
+    return f"{', '.join(paths[:shown])} and {len(paths) - shown} others"
 
 
 def _is_contradictory(group: list[ImageRecord]) -> bool:

@@ -45,9 +45,8 @@ class Folder(Dataset):
     def manifest(self, category: str = "") -> Manifest:
         """Return one category's images; see :meth:`Dataset.manifest`."""
         self.check_category(category)
-        listing = list_category(self.root / category)
         return self._cached(
-            category, listing.fingerprint, lambda findings: self._read(category, listing, findings)
+            category, self._fingerprint(category), lambda findings: self._read(category, findings)
         )
 
     def read(self, category: str, findings: Findings) -> Reading:
@@ -58,7 +57,7 @@ class Folder(Dataset):
             findings: Takes problems and warnings. With problems, the reading is incomplete.
         """
         self.check_category(category)
-        return self._read(category, list_category(self.root / category), findings)
+        return self._read(category, findings)
 
     def store(self, reading: Reading) -> None:
         """Keep what :meth:`read` gave, without problems, for :meth:`manifest` to find.
@@ -67,11 +66,16 @@ class Folder(Dataset):
             CacheError: The cache cannot be written.
         """
         category = reading.manifest.category
-        stored = self._stored_at(category, list_category(self.root / category).fingerprint)
+        stored = self._stored_at(category, self._fingerprint(category))
         if stored is not None:
             save_reading(stored, reading)
 
-    def _read(self, category: str, listing: CategoryListing, findings: Findings) -> Reading:
+    def _fingerprint(self, category: str) -> str:
+        """Return a digest that changes with the files of a category."""
+        return list_category(self.root / category).fingerprint
+
+    def _read(self, category: str, findings: Findings) -> Reading:
+        listing = list_category(self.root / category)
         _check_layout(listing, findings)
         paths = [p for name in _class_folders(listing) for p in listing.images[name]]
         facts = read_images(listing.folder, paths, findings)

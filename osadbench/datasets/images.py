@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from osadbench.cache import ArrayCache
-from osadbench.images import DECODER, decode, resize
+from osadbench.errors import DataError
+from osadbench.images import DECODER, decode, resize, split_region
 from osadbench.params import digest
 from osadbench.types import UInt8Array
 
@@ -29,8 +30,8 @@ class ImageSet:
 
     Args:
         root: Where the paths start.
-        paths: POSIX paths of the images.
-        identities: SHA-256 of each file.
+        paths: POSIX paths of the images, with regions behind those that are parts of files.
+        identities: SHA-256 of each image, as in its manifest.
         cache: Folder of the cache; None decodes anew at every call.
     """
 
@@ -49,7 +50,7 @@ class ImageSet:
 
     @property
     def identities(self) -> Sequence[str]:
-        """SHA-256 hex digest of each image's file."""
+        """SHA-256 hex digest of each image."""
         return self._identities
 
     def __len__(self) -> int:
@@ -110,9 +111,28 @@ class ImageSet:
         store.put(dict(zip(todo, decoded, strict=True)))
 
     def _decode(self, size: int, indices: Sequence[int]) -> list[UInt8Array]:
+        # Parts of one file are cut from one decoding of it.
+        files: dict[str, list[int]] = {}
+        for index in indices:
+            files.setdefault(split_region(self._paths[index])[0], []).append(index)
+
+        def parts(item: tuple[str, list[int]]) -> dict[int, UInt8Array]:
+            whole = decode(self._root / item[0])
+            return {index: resize(self._cut(whole, index), size) for index in item[1]}
+
         # Pillow lets go of the interpreter while it decodes, so threads are enough.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return list(pool.map(lambda index: resize(self[index], size), indices))
+            found = {k: v for part in pool.map(parts, files.items()) for k, v in part.items()}
+        return [found[index] for index in indices]
+
+    def _cut(self, whole: UInt8Array, index: int) -> UInt8Array:
+        region = split_region(self._paths[index])[1]
+        if region is None:
+            return whole
+        try:
+            return region.cut(whole)
+        except ValueError as error:
+            raise DataError(f"{self._paths[index]}: {error}: rebuild the dataset") from None
 
     def _store(self, size: int, cache: Path) -> ArrayCache:
         if size not in self._stores:

@@ -6,6 +6,7 @@ followed round.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ __all__ = [
     "list_category",
     "list_folder",
     "list_images",
+    "tree_fingerprint",
 ]
 
 #: Left behind by operating systems and archives, or text that goes with a dataset.
-IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+IGNORED_NAMES = frozenset({"thumbs.db", "desktop.ini", "__macosx", "manifest.json"})
 IGNORED_SUFFIXES = frozenset({".txt", ".csv"})
 #: The folders of the MVTec AD layout.
 PARTS = ("train", "test", "ground_truth")
@@ -131,6 +133,19 @@ def fingerprint(folder: Path, paths: Iterable[str]) -> str:
         paths: POSIX paths below it.
     """
     return digest([[path, *_size_and_time(folder / path)] for path in paths])
+
+
+def tree_fingerprint(folder: Path) -> str:
+    """Return a digest of the paths, sizes and times of all files below a folder.
+
+    Linked folders are not followed.
+    """
+    files: list[tuple[str, int, int]] = []
+    for place, _, names in os.walk(folder):
+        here = Path(place)
+        prefix = here.relative_to(folder).as_posix()
+        files += [(f"{prefix}/{name}", *_size_and_time(here / name)) for name in names]
+    return digest(sorted(files))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

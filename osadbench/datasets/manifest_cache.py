@@ -53,4 +53,5 @@ def load_reading(path: Path) -> Reading | None:
 def _manifest(values: dict[str, Any]) -> Manifest:
     records = tuple(ImageRecord(**record) for record in values["records"])
     known_classes = tuple(values["known_classes"])
-    return Manifest(values["dataset"], values["category"], records, known_classes)
+    aliases = tuple((alias, name) for alias, name in values.get("aliases", ()))
+    return Manifest(values["dataset"], values["category"], records, known_classes, aliases)

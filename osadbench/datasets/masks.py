@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import CategoryListing
@@ -17,7 +19,7 @@ from osadbench.errors import DataError
 from osadbench.images import decode
 from osadbench.types import NORMAL_CLASS
 
-__all__ = ["pair_masks"]
+__all__ = ["check_mask_files", "pair_masks", "read_mask"]
 
 
 def pair_masks(
@@ -97,9 +99,82 @@ def _check_masks(
     for fault, _ in results.values():
         if fault:
             findings.problem(fault)
-    black = [mask for mask, (_, is_black) in results.items() if is_black]
-    if black:
-        findings.warning(f"{len(black)} masks mark no pixel, such as {black[0]}")
+    _warn_of_empty([mask for mask, (_, is_black) in results.items() if is_black], findings)
+
+
+def read_mask(root: Path, mask: str, threshold: int = 127) -> npt.NDArray[np.bool_]:
+    """Return which pixels a mask marks, bool ``(H, W)``.
+
+    Args:
+        root: Where the paths start.
+        mask: The mask of an :class:`osadbench.types.ImageRecord`; of several files, joined by
+            ``|``, a pixel that one of them marks is marked.
+        threshold: Values above it are marked.
+
+    Raises:
+        DataError: A file cannot be read, or two of them differ in size.
+    """
+    marked = [decode(root / part)[..., 0] > threshold for part in mask.split("|")]
+    if len({part.shape for part in marked}) > 1:
+        raise DataError(f"the masks {mask} differ in size: get the dataset anew")
+    union: npt.NDArray[np.bool_] = np.logical_or.reduce(marked)
+    return union
+
+
+class _HasMask(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def mask(self) -> str | None: ...
+
+
+def check_mask_files(
+    root: Path,
+    images: Iterable[_HasMask],
+    facts: Mapping[str, ImageFacts],
+    findings: Findings,
+    *,
+    threshold: int = 127,
+) -> None:
+    """Check that the masks of images can be read, have the images' sizes, and mark something.
+
+    Args:
+        root: Where the paths start.
+        images: Images with their masks.
+        facts: Facts of all these images by path.
+        findings: Takes the problems, and a warning of masks that mark nothing.
+        threshold: See :func:`read_mask`.
+    """
+    pairs = [(image, image.mask) for image in images if image.mask is not None]
+
+    def examine(pair: tuple[_HasMask, str]) -> tuple[str | None, bool]:
+        image, mask = pair
+        try:
+            marked = read_mask(root, mask, threshold)
+        except DataError as error:
+            return str(error), False
+        size = (marked.shape[1], marked.shape[0])
+        return _size_fault(mask, size, facts[image.path].size), not marked.any()
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        results = list(pool.map(examine, pairs))
+    for text, _ in results:
+        if text is not None:
+            findings.problem(text)
+    empty = [mask for (_, mask), (_, is_empty) in zip(pairs, results, strict=True) if is_empty]
+    _warn_of_empty(empty, findings)
+
+
+def _warn_of_empty(masks: Sequence[str], findings: Findings) -> None:
+    if masks:
+        findings.warning(f"{len(masks)} masks mark no pixel, such as {masks[0]}")
+
+
+def _size_fault(mask: str, found: tuple[int, int], wanted: tuple[int, int]) -> str | None:
+    if found == wanted:
+        return None
+    text = f"{mask} is {found[0]}x{found[1]} but its image is {wanted[0]}x{wanted[1]}"
+    return f"{text}: a mask must have its image's size; export it again"
 
 
 def _examine(folder: Path, mask: str, size: tuple[int, int]) -> tuple[str | None, bool]:
@@ -108,10 +183,9 @@ def _examine(folder: Path, mask: str, size: tuple[int, int]) -> tuple[str | None
         pixels = decode(folder / mask)
     except DataError as error:
         return str(error), False
-    found = (pixels.shape[1], pixels.shape[0])
-    if found != size:
-        text = f"{mask} is {found[0]}x{found[1]} but its image is {size[0]}x{size[1]}"
-        return f"{text}: a mask must have its image's size; export it again", False
+    fault = _size_fault(mask, (pixels.shape[1], pixels.shape[0]), size)
+    if fault is not None:
+        return fault, False
     values = set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist())
     if values <= {0, 1} or values <= {0, 255}:
         return None, values == {0}

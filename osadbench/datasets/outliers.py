@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -40,17 +40,15 @@ class Outliers:
 
     Attributes:
         source: Name of the dataset or folder that they come from.
-        root: Where the paths start.
+        dataset: The dataset, or the folder as one.
         paths: POSIX paths, in the order of the content hashes.
-        identities: SHA-256 of each file, sorted.
-        cache: Folder that keeps resized images, or None.
+        identities: SHA-256 of each image, sorted.
     """
 
     source: str
-    root: Path
+    dataset: Dataset = field(compare=False)
     paths: tuple[str, ...]
     identities: tuple[str, ...]
-    cache: Path | None
 
     @cached_property
     def digest(self) -> str:
@@ -62,7 +60,7 @@ class Outliers:
 
     def images(self) -> ImageSet:
         """Return the images, decoded when asked for."""
-        return ImageSet(self.root, self.paths, self.identities, self.cache)
+        return self.dataset.image_set(self.paths, self.identities)
 
 
 def find_outliers(
@@ -134,7 +132,7 @@ def _chosen(
         )
     hashes = tuple(sorted(by_hash)[:MOST])
     paths = tuple(by_hash[sha256] for sha256 in hashes)
-    return Outliers(name, source.root, paths, hashes, source.cache)
+    return Outliers(name, source, paths, hashes)
 
 
 class _ImageFolder(Dataset):

@@ -14,7 +14,7 @@ from PIL import Image
 
 from osadbench.datasets.findings import Findings
 from osadbench.errors import DataError
-from osadbench.images import decode, file_digest
+from osadbench.images import array_digest, decode, file_digest, split_region
 from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["ImageFacts", "Reading", "check_counts", "read_images", "warn_of_shortcuts"]
@@ -22,10 +22,10 @@ __all__ = ["ImageFacts", "Reading", "check_counts", "read_images", "warn_of_shor
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one file holds.
+    """What one image holds.
 
     Attributes:
-        sha256: Hex digest of the file's bytes.
+        sha256: Hex digest of the file's bytes; of the pixels, where the image is a part of a file.
         size: Width and height in pixels.
         mode: Pixel format: Pillow's mode, or ``"npy uint8"`` and the like.
     """
@@ -50,11 +50,13 @@ class Reading:
         manifest: The manifest.
         warnings: One line each.
         facts: Facts by path; empty where the manifest came from the cache.
+        exclusions: Images left out and why; empty where the manifest came from the cache.
     """
 
     manifest: Manifest
     warnings: tuple[str, ...]
     facts: Mapping[str, ImageFacts] = field(default_factory=dict)
+    exclusions: tuple[tuple[str, str], ...] = ()
 
 
 def read_images(root: Path, paths: Sequence[str], findings: Findings) -> dict[str, ImageFacts]:
@@ -62,31 +64,50 @@ def read_images(root: Path, paths: Sequence[str], findings: Findings) -> dict[st
 
     Args:
         root: Where the paths start.
-        paths: POSIX paths of images.
+        paths: POSIX paths of images, or of parts of them.
         findings: Takes the problems.
 
     Returns:
-        Facts by path, of the readable files, in the order of the paths.
+        Facts by path, of the readable images, in the order of the paths.
     """
+    parts: dict[str, list[str]] = {}
+    for path in paths:
+        parts.setdefault(split_region(path)[0], []).append(path)
 
-    def read(path: str) -> ImageFacts | str:
+    def read(file: str) -> dict[str, ImageFacts] | str:
         try:
-            return _read_image(root / path)
+            return _read_file(root, file, parts[file])
         except DataError as error:
             return str(error)
 
     # Pillow lets go of the interpreter while it decodes, so threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = dict(zip(paths, pool.map(read, paths), strict=True))
-    for result in results.values():
+        results = list(pool.map(read, parts))
+    facts: dict[str, ImageFacts] = {}
+    for result in results:
         if isinstance(result, str):
             findings.problem(result)
-    return {path: result for path, result in results.items() if isinstance(result, ImageFacts)}
+        else:
+            facts.update(result)
+    return {path: facts[path] for path in paths if path in facts}
 
 
-def _read_image(path: Path) -> ImageFacts:
-    height, width = decode(path).shape[:2]
-    return ImageFacts(file_digest(path), (width, height), _mode(path))
+def _read_file(root: Path, file: str, paths: Sequence[str]) -> dict[str, ImageFacts]:
+    """Return the facts of a file, or of the parts of it that the paths name."""
+    image, mode = decode(root / file), _mode(root / file)
+    facts = {}
+    for path in paths:
+        region = split_region(path)[1]
+        if region is None:
+            part, sha256 = image, file_digest(root / file)
+        else:
+            try:
+                part = region.cut(image)
+            except ValueError as error:
+                raise DataError(f"{path}: {error}: get the dataset anew") from None
+            sha256 = array_digest(part)
+        facts[path] = ImageFacts(sha256, (part.shape[1], part.shape[0]), mode)
+    return facts
 
 
 def _mode(path: Path) -> str:

@@ -16,7 +16,6 @@ from osadbench.cache import cache_dir
 from osadbench.datasets.defects import DEFECTS
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
-from osadbench.datasets.listing import CategoryListing
 from osadbench.datasets.reading import Reading, check_counts
 from osadbench.datasets.surfaces import SURFACES
 from osadbench.errors import CacheError
@@ -81,8 +80,8 @@ class Synthetic(Folder):
         """Return the names of the surfaces; draws nothing."""
         return sorted(SURFACES)
 
-    def _read(self, category: str, listing: CategoryListing, findings: Findings) -> Reading:
-        reading = super()._read(category, listing, findings)
+    def _read(self, category: str, findings: Findings) -> Reading:
+        reading = super()._read(category, findings)
         plan = _plan(cast(SyntheticParams, self.params))
         expected = {f"{split}/{name}": count for split, name, count in plan}
         remedy = f"delete {self.root}, and it is drawn anew"

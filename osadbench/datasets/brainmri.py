@@ -1,0 +1,60 @@
+"""BrainMRI: slices of magnetic resonance images of heads, with and without a tumour."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import ClassVar
+
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import images_in
+from osadbench.types import NORMAL_CLASS
+
+__all__ = ["BrainMri"]
+
+#: Where no/ and yes/ lie below what a user may give. The archive holds both twice, so only the
+#: first place that is there is read.
+PLACES = ("", "brain_tumor_dataset")
+#: Classes by folder.
+FOLDERS = {"no": NORMAL_CLASS, "yes": "defect"}
+
+
+class BrainMri(RawDataset):
+    """Brains, those with a tumour anomalous, as DRA and DevNet use them.
+
+    Several images stand there two or three times, and the papers' split puts copies of training
+    images into the test set; ``on_duplicate=drop`` takes them out, and then no published number is
+    comparable.
+    """
+
+    name: ClassVar[str] = "brainmri"
+    title: ClassVar[str] = "Brain MRI images for brain tumor detection"
+    task: ClassVar[str] = "tumours in slices of brains, sizes differ, mostly grey"
+    licence: ClassVar[str] = "unclear, see its page on Kaggle; not to be passed on"
+    citation: ClassVar[str] = "Chakrabarty, Brain MRI Images for Brain Tumor Detection, Kaggle"
+    source: ClassVar[str] = "Kaggle: navoneel/brain-mri-images-for-brain-tumor-detection"
+    paper_image_size: ClassVar[int] = 224
+    default_outliers: ClassVar[str | None] = "lag"
+    default_on_duplicate: ClassVar[str] = "warn"
+    layout: ClassVar[str] = "the folders no and yes with images"
+    download: ClassVar[str] = (
+        "get navoneel/brain-mri-images-for-brain-tumor-detection from Kaggle and unpack it"
+    )
+    counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
+        "": {"train/good": 73, "test/good": 25, "test/defect": 155}
+    }
+    paper_counts: ClassVar[Mapping[str, PaperCounts]] = {"": PaperCounts(73, 25, 155)}
+
+    def find_raw(self, base: Path) -> Path | None:
+        """Return the folder with ``no`` and ``yes``; see :meth:`RawDataset.find_raw`."""
+        places = (base / place for place in PLACES)
+        return next((p for p in places if all((p / name).is_dir() for name in FOLDERS)), None)
+
+    def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
+        """Return the slices, sorted; see :meth:`RawDataset.raw_images`."""
+        return [
+            RawImage(path, class_name)
+            for folder, class_name in FOLDERS.items()
+            for path in images_in(self.root, folder, findings)
+        ]

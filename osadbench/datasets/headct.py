@@ -1,0 +1,87 @@
+"""HeadCT: slices of computed tomographies of heads, with and without a haemorrhage."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import places, unnest
+from osadbench.types import NORMAL_CLASS
+
+__all__ = ["HeadCt"]
+
+LABELS, IMAGES = "labels.csv", "head_ct"
+HEADER = ["id", "hemorrhage"]
+
+
+class HeadCt(RawDataset):
+    """Heads, those with a haemorrhage anomalous, as DRA and DevNet use them.
+
+    Normals are split 3:1 in the order of the file, which is the public code's split.
+    """
+
+    name: ClassVar[str] = "headct"
+    title: ClassVar[str] = "Head CT hemorrhage"
+    task: ClassVar[str] = "haemorrhages in slices of heads, sizes differ, mostly grey"
+    licence: ClassVar[str] = "see its page on Kaggle; not to be passed on"
+    citation: ClassVar[str] = "Kitamura, Head CT - hemorrhage, Kaggle"
+    source: ClassVar[str] = "Kaggle: felipekitamura/head-ct-hemorrhage"
+    paper_image_size: ClassVar[int] = 224
+    default_outliers: ClassVar[str | None] = "lag"
+    # Of its one pair of equal normals the papers' split puts one into the test set.
+    default_on_duplicate: ClassVar[str] = "warn"
+    layout: ClassVar[str] = "labels.csv and head_ct/NNN.png"
+    download: ClassVar[str] = "get felipekitamura/head-ct-hemorrhage from Kaggle and unpack it"
+    counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
+        "": {"train/good": 75, "test/good": 25, "test/defect": 100}
+    }
+    paper_counts: ClassVar[Mapping[str, PaperCounts]] = {"": PaperCounts(75, 25, 100)}
+
+    def find_raw(self, base: Path) -> Path | None:
+        """Return the folder with ``labels.csv``; see :meth:`RawDataset.find_raw`."""
+        found = (p for p in places(base) if (p / LABELS).is_file() and (p / IMAGES).is_dir())
+        return next(found, None)
+
+    def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
+        """Return the slices in the order of the file; see :meth:`RawDataset.raw_images`."""
+        folder = unnest(self.root, IMAGES)
+        return [
+            RawImage(f"{folder}/{number:03d}.png", "defect" if bleeds else NORMAL_CLASS)
+            for number, bleeds in _read_labels(self.root / LABELS, findings).items()
+        ]
+
+
+def _read_labels(path: Path, findings: Findings) -> dict[int, bool]:
+    """Return by number whether a slice shows a haemorrhage, in the order of the file."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        findings.problem(f"{path.name} cannot be read ({error}): get the dataset anew")
+        return {}
+    # There is a space behind the comma of the header.
+    rows = [[field.strip() for field in row] for row in csv.reader(text.splitlines())]
+    if rows[:1] != [HEADER]:
+        began = text.partition("\n")[0].strip()
+        findings.problem(
+            f"{path.name} must begin with 'id, hemorrhage', not {began!r}: get the dataset anew"
+        )
+        return {}
+    return _parse(rows[1:], path.name, findings)
+
+
+def _parse(rows: Sequence[Sequence[str]], name: str, findings: Findings) -> dict[int, bool]:
+    labels: dict[int, bool] = {}
+    for line, row in enumerate(rows, start=2):
+        if not any(row):
+            continue
+        plain = len(row) == 2 and row[0].isascii() and row[0].isdigit() and row[1] in ("0", "1")
+        if not plain or int(row[0]) in labels:
+            fault = "is a repetition" if plain else "is not 'ID,0' or 'ID,1'"
+            findings.problem(f"{name}, line {line} {fault}: {','.join(row)!r}; correct it")
+        else:
+            labels[int(row[0])] = row[1] == "1"
+    return labels

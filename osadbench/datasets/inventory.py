@@ -1,0 +1,164 @@
+"""Which datasets are on this machine, and whether they are whole: ``osadbench data list``.
+
+Nothing is hashed, and images are not decoded: files are listed and counted by class. Where a label
+stands in a mask only, the masks have to be read.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from osadbench.datasets import dataset_class
+from osadbench.datasets.declaration import ANY_CLASS
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import list_category
+from osadbench.datasets.raw import RawDataset
+from osadbench.errors import DataError
+from osadbench.images import split_region
+from osadbench.types import NORMAL_CLASS, place_name
+
+__all__ = ["Entry", "is_raw", "look"]
+
+#: Share of the images below which numbers that were derived are not to blame.
+MOST = 0.9
+#: Differences that one line names; the rest are counted.
+SHOWN = 3
+
+#: Numbers of images by category and class; normals of train and test together, for their split is
+#: not of the listing.
+Counts = dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One dataset on this machine.
+
+    Attributes:
+        name: Name of the dataset.
+        state: ``"complete"``; ``"incomplete"``; ``"differs"`` from numbers that were derived rather
+            than counted, with no class absent and most images there; ``"here"`` where no numbers
+            are declared; ``"unusable"``; ``"missing"``; ``"local"`` for what nobody downloads.
+        folder: Where it is, or None.
+        licence: Its licence.
+        detail: What is lacking, or how it is to be had, in one line.
+        found: Numbers of images by category and class.
+        expected: The same as declared.
+    """
+
+    name: str
+    state: str
+    folder: str | None
+    licence: str
+    detail: str = ""
+    found: Counts = field(default_factory=dict)
+    expected: Counts = field(default_factory=dict)
+
+    @property
+    def images(self) -> int:
+        """Number of images found."""
+        return _sum(self.found)
+
+
+def look(name: str, parent: Path | None = None) -> Entry:
+    """Look for a dataset.
+
+    Args:
+        name: Name of the dataset.
+        parent: Folder that holds datasets under their names; None for ``OSADBENCH_DATA_DIR``. One
+            that isn't in it is looked for where else its class says.
+    """
+    cls = dataset_class(name)
+    if not issubclass(cls, RawDataset):
+        return Entry(name, "local", None, cls.licence, cls.source)
+    place = parent or os.environ.get("OSADBENCH_DATA_DIR")
+    given = Path(place, name) if place and Path(place, name).is_dir() else None
+    dataset = cls(given)
+    expected = {category: _by_class(counts) for category, counts in cls.counts.items()}
+    try:
+        folder = dataset.root
+    except DataError as error:
+        state = "missing" if given is None else "unusable"
+        return Entry(name, state, None, cls.licence, str(error), {}, expected)
+    try:
+        found, problems = _count(dataset)
+    except DataError as error:
+        return Entry(name, "unusable", str(folder), cls.licence, str(error), {}, expected)
+    state, detail = _judge(name, found, expected, derived=not cls.counts_are_known)
+    if problems:
+        state, detail = "incomplete", problems[0]
+    return Entry(name, state, str(folder), cls.licence, detail, found, expected)
+
+
+def is_raw(dataset: RawDataset) -> bool:
+    """Tell whether a dataset that is here stands as downloaded, not in the layout of MVTec AD."""
+    return dataset.find_raw(dataset.root) is not None
+
+
+def _count(dataset: RawDataset) -> tuple[Counts, list[str]]:
+    """Return the numbers of images, and what is wrong."""
+    findings = Findings()
+    raw = is_raw(dataset)
+    found = {
+        category: _count_raw(dataset, category, findings)
+        if raw
+        else _count_layout(dataset, category)
+        for category in dataset.categories()
+    }
+    return found, findings.problems
+
+
+def _count_raw(dataset: RawDataset, category: str, findings: Findings) -> dict[str, int]:
+    images = dataset.raw_images(category, findings)
+    files = {image.path: split_region(image.path)[0] for image in images}
+    there = {file for file in set(files.values()) if (dataset.root / file).is_file()}
+    return dict(Counter(image.class_name for image in images if files[image.path] in there))
+
+
+def _count_layout(dataset: RawDataset, category: str) -> dict[str, int]:
+    listed = list_category(dataset.root / category).images
+    sides = ("train/", "test/")
+    return _by_class({name: len(paths) for name, paths in listed.items() if name.startswith(sides)})
+
+
+def _by_class(counts: Mapping[str, int]) -> dict[str, int]:
+    totals: Counter[str] = Counter()
+    for folder, count in counts.items():
+        totals[folder.partition("/")[2]] += count
+    return dict(totals)
+
+
+def _judge(name: str, found: Counts, expected: Counts, *, derived: bool) -> tuple[str, str]:
+    """Return the state and, in words, what differs."""
+    if not expected:
+        return "here", ""
+    lacking = [category for category in expected if category not in found]
+    differing = [f"no {place_name(name, category)}" for category in lacking]
+    for category in sorted({*found} & {*expected}):
+        differing += _differences(category, found[category], expected[category])
+    if not differing:
+        return "complete", ""
+    gaps = any(text.startswith("0 ") for text in differing) or _sum(found) < MOST * _sum(expected)
+    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
+    state = "differs" if derived and not lacking and not gaps else "incomplete"
+    return state, ", ".join(differing[:SHOWN]) + more
+
+
+def _sum(counts: Counts) -> int:
+    return sum(sum(classes.values()) for classes in counts.values())
+
+
+def _differences(category: str, here: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
+    if ANY_CLASS in wanted:
+        normal = here.get(NORMAL_CLASS, 0)
+        here = {NORMAL_CLASS: normal, ANY_CLASS: sum(here.values()) - normal}
+    texts = []
+    for part in sorted({*here, *wanted}, key=lambda part: (part != NORMAL_CLASS, part)):
+        if here.get(part, 0) != wanted.get(part, 0):
+            what = "anomalies" if part == ANY_CLASS else part
+            where = f"{category}/{what}" if category else what
+            texts.append(f"{here.get(part, 0)} instead of {wanted.get(part, 0)} {where}")
+    return texts

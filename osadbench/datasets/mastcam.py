@@ -1,0 +1,224 @@
+"""Mastcam: the surface of Mars in six bands, typical and novel."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal, cast
+
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.images import ImageSet
+from osadbench.datasets.listing import list_folder
+from osadbench.datasets.mastcam_crops import NOTEBOOK_ORDER, ReorderedCrops, crop_fault
+from osadbench.datasets.nested import find_below
+from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import unnest
+from osadbench.datasets.reading import Reading, check_counts
+from osadbench.errors import DataError
+from osadbench.images import file_digest
+from osadbench.params import Params as BaseParams
+from osadbench.params import digest
+from osadbench.types import NORMAL_CLASS, ImageRecord
+
+__all__ = ["Mastcam"]
+
+TRAIN, TEST, NOVEL = "train_typical", "test_typical", "test_novel"
+#: A folder of test_novel that is no class, but all of them.
+ALL = "all"
+#: What the official loader's rules leave of the typical crops.
+FILTERED = {"train/good": 9124, "test/good": 420}
+#: Crops in several classes that one warning names.
+SHOWN = 20
+
+
+class MastcamParams(BaseParams):
+    """How the crops are read.
+
+    Attributes:
+        bands: Which of the shorter wavelengths are red, green and blue: ``"012"``, the first three
+            as they come, as DRA's public code takes them, or ``"201"``, as the official notebook
+            shows them.
+        official_filter: Whether to leave out what the official loader does: two sequences, crops
+            of other shapes than 64x64x6, and crops with a dark stripe at an edge. The papers don't.
+    """
+
+    bands: Literal["012", "201"] = "012"
+    official_filter: bool = False
+
+
+class Mastcam(RawDataset):
+    """Typical and novel crops of Mars with their own split, as DRA and DevNet use them.
+
+    Only the shorter wavelengths are read. Some crops stand in the folders of two classes; the
+    papers keep all of them, so copies are a warning here. How many images ``edge-cases``, ``other``
+    and ``scuff`` have is not known, and the other classes were counted after the official loader's
+    filter: of the anomalies, only the papers' total of 451 is compared.
+    """
+
+    name: ClassVar[str] = "mastcam"
+    title: ClassVar[str] = "Mastcam: novel geology on Mars"
+    task: ClassVar[str] = "11 kinds of novel geology seen by the Curiosity rover, 64x64 pixels"
+    licence: ClassVar[str] = "that of its Zenodo record, CC BY 4.0 as far as we know: look there"
+    citation: ClassVar[str] = (
+        "Kerner et al., Novelty Detection for Multispectral Images with Application to Planetary "
+        "Exploration, IAAI 2019"
+    )
+    source: ClassVar[str] = "https://doi.org/10.5281/zenodo.1486195"
+    paper_image_size: ClassVar[int] = 224
+    default_outliers: ClassVar[str | None] = "mvtec"
+    default_on_duplicate: ClassVar[str] = "warn"
+    Params: ClassVar[type[BaseParams]] = MastcamParams
+    layout: ClassVar[str] = f"{TRAIN}, {TEST} and {NOVEL}/bedrock and the like, with .npy files"
+    download: ClassVar[str] = (
+        f"get {TRAIN}.zip, {TEST}.zip and {NOVEL}.zip from https://zenodo.org/record/3732485 and "
+        "unpack them side by side"
+    )
+    counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
+        "": {
+            "train/good": 9302,
+            "test/good": 426,
+            "test/bedrock": 11,
+            "test/broken-rock": 76,
+            "test/drill-hole": 62,
+            "test/drt": 111,
+            "test/dump-pile": 93,
+            "test/float": 18,
+            "test/meteorite": 34,
+            "test/veins": 30,
+        }
+    }
+    counts_are_known: ClassVar[bool] = False
+    paper_counts: ClassVar[Mapping[str, PaperCounts]] = {"": PaperCounts(9302, 426, 451)}
+    known: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "": (
+            "bedrock",
+            "broken-rock",
+            "drill-hole",
+            "drt",
+            "dump-pile",
+            "float",
+            "meteorite",
+            "scuff",
+            "veins",
+        )
+    }
+
+    @property
+    def _options(self) -> MastcamParams:
+        return cast(MastcamParams, self.params)
+
+    def find_raw(self, base: Path) -> Path | None:
+        """Return the folder of the unpacked archives; see :meth:`RawDataset.find_raw`."""
+        return find_below(
+            base, lambda folder: any((folder / name).is_dir() for name in (TRAIN, TEST, NOVEL))
+        )
+
+    def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
+        """Return the crops, typical ones first; see :meth:`RawDataset.raw_images`."""
+        images = [*self._typical(TRAIN, "train", findings), *self._typical(TEST, "test", findings)]
+        novel = list(self._novel(findings))
+        _warn_of_two_classes(self.root, novel, findings)
+        return images + novel
+
+    def _typical(self, name: str, split: str, findings: Findings) -> list[RawImage]:
+        paths = self._crops(unnest(self.root, name), findings)
+        if not paths:
+            findings.problem(
+                f"{name} holds no usable .npy file: unpack {name}.zip of "
+                "https://zenodo.org/record/3732485"
+            )
+        return [RawImage(path, NORMAL_CLASS, split) for path in paths]
+
+    def _novel(self, findings: Findings) -> Iterator[RawImage]:
+        top = unnest(self.root, NOVEL)
+        for name in list_folder(self.root / top)[0]:
+            folder = f"{top}/{name}"
+            if name.lower() == ALL:
+                for file in list_folder(self.root / folder)[1]:
+                    findings.exclude(f"{folder}/{file}", "all/ repeats the classes' own folders")
+                continue
+            class_name = name.lower().replace("_", "-").replace(" ", "-")
+            yield from (RawImage(path, class_name) for path in self._crops(folder, findings))
+
+    def _crops(self, folder: str, findings: Findings) -> list[str]:
+        """Return the arrays of a folder that can serve, sorted."""
+        kept = []
+        others = []
+        for name in list_folder(self.root / folder)[1]:
+            path = f"{folder}/{name}"
+            if PurePosixPath(name).suffix.lower() != ".npy":
+                others.append(path)
+                continue
+            fault = crop_fault(self.root / path, official=self._options.official_filter)
+            if fault is None:
+                kept.append(path)
+            else:
+                findings.exclude(path, fault)
+        if others:
+            findings.warning(
+                f"{len(others)} files of {folder} are no arrays and not read, such as {others[0]}"
+            )
+        return kept
+
+    def _read(self, category: str, findings: Findings) -> Reading:
+        if self._options.official_filter and not self._is_raw:
+            findings.problem(
+                "official_filter needs the arrays of the download, not the layout of MVTec AD: "
+                f"drop it, or {self.download}"
+            )
+        reading = super()._read(category, findings)
+        manifest = reading.manifest
+        if ALL in manifest.anomaly_classes:
+            findings.problem(
+                f"test/{ALL} repeats the crops of the other classes, as public scripts make it: "
+                "remove this folder"
+            )
+        bands = self._options.bands
+        if bands == MastcamParams().bands:
+            return reading
+        # Other pixels of the same files: whatever is kept by content has to tell them apart.
+        records = tuple(replace(r, sha256=digest([r.sha256, bands])) for r in manifest.records)
+        return replace(reading, manifest=replace(manifest, records=records))
+
+    def image_set(self, paths: Sequence[str], identities: Sequence[str]) -> ImageSet:
+        """Return crops in the order of bands that was asked for; see :meth:`Dataset.image_set`."""
+        if self._options.bands == MastcamParams().bands:
+            return super().image_set(paths, identities)
+        return ReorderedCrops(self.root, paths, identities, self.cache, NOTEBOOK_ORDER)
+
+    def _check_counts(
+        self, records: Sequence[ImageRecord], category: str, findings: Findings
+    ) -> None:
+        expected = {name: self.counts[""][name] for name in FILTERED}
+        counted = [replace(r, class_name="anomalies") if r.label else r for r in records]
+        if self._options.official_filter:
+            expected = FILTERED
+            counted = [record for record in counted if not record.label]
+        else:
+            expected["test/anomalies"] = self.paper_counts[""].anomalies
+        remedy = "the number of anomalies was derived, not counted: check the download"
+        strict = self.options.strict_counts
+        check_counts(counted, expected, findings, strict=strict, remedy=remedy)
+
+
+def _warn_of_two_classes(root: Path, images: Sequence[RawImage], findings: Findings) -> None:
+    """Name the crops that stand in the folders of several classes."""
+    copies: defaultdict[str, list[RawImage]] = defaultdict(list)
+    for image in images:
+        # What cannot be read is reported with the others.
+        with suppress(DataError):
+            copies[file_digest(root / image.path)].append(image)
+    doubtful = []
+    for group in copies.values():
+        classes = sorted({image.class_name for image in group})
+        if len(classes) > 1:
+            doubtful.append(f"{PurePosixPath(group[0].path).name} ({' and '.join(classes)})")
+    if doubtful:
+        more = f" and {len(doubtful) - SHOWN} more" if len(doubtful) > SHOWN else ""
+        findings.warning(
+            f"{len(doubtful)} crops stand in the folders of several classes: "
+            f"{', '.join(doubtful[:SHOWN])}{more}"
+        )

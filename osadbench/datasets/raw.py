@@ -1,0 +1,266 @@
+"""The base of datasets that are read as their sites give them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+from osadbench.datasets.duplicates import resolve_duplicates
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.folder import Folder
+from osadbench.datasets.listing import is_category, list_folder, tree_fingerprint
+from osadbench.datasets.masks import check_mask_files
+from osadbench.datasets.reading import (
+    ImageFacts,
+    Reading,
+    check_counts,
+    read_images,
+    warn_of_shortcuts,
+)
+from osadbench.datasets.splitting import test_quarter
+from osadbench.errors import DataError
+from osadbench.types import NORMAL_CLASS, ImageRecord, Manifest
+
+__all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
+
+
+@dataclass(frozen=True)
+class RawImage:
+    """An image as a loader has found it.
+
+    Attributes:
+        path: POSIX path below the root, with a region behind it where it is a part of a file.
+        class_name: ``"good"`` or the anomaly class.
+        split: ``"train"`` or ``"test"`` where the site says so; None for normals that are split
+            here, and for anomalies, which stand in ``"test"``.
+        mask: As in :class:`osadbench.types.ImageRecord`.
+        group: As there.
+    """
+
+    path: str
+    class_name: str = NORMAL_CLASS
+    split: str | None = None
+    mask: str | None = None
+    group: str | None = None
+
+
+class PaperCounts(NamedTuple):
+    """Numbers of images that the papers print."""
+
+    normal_train: int
+    normal_test: int
+    anomalies: int
+
+
+class Archive(NamedTuple):
+    """A file that may be downloaded without asking anybody.
+
+    Attributes:
+        url: Its address.
+        sha256: Hex digest of its bytes.
+        folder: Where below the dataset's folder it is unpacked; ``""`` for the folder itself.
+    """
+
+    url: str
+    sha256: str
+    folder: str = ""
+
+
+class RawDataset(Folder):
+    """A dataset with a raw form of its own, which may also stand in the layout of MVTec AD.
+
+    Nothing is copied: paths name the files of the download, or parts of them. Subclasses declare
+    what the dataset is and say, by :meth:`find_raw` and :meth:`raw_images`, how its download is to
+    be read.
+
+    Class attributes:
+        layout: What the download's folder holds, in a line.
+        download: How to get it, in a line or two.
+        archives: What ``osadbench data fetch`` may download; empty where a licence has to be asked
+            for, or no address is stable.
+        counts: By category, the number of images of each ``split/class`` that the complete download
+            gives.
+        counts_are_known: Whether these numbers were counted, rather than derived; where not, a
+            difference is told apart from an incomplete download.
+        paper_counts: By category, what the papers print, which may differ.
+        known: By category, the anomaly classes that the papers take as known class. A category that
+            is not there has all of its classes.
+        aliases: Other names of anomaly classes, such as the papers' ones.
+        has_masks: Whether anomalies have pixel masks.
+        mask_threshold: Pixels of a mask above it are anomalous.
+        group: What images are parts of, such as ``"strip"``; ``""`` where that is not known.
+    """
+
+    layout: ClassVar[str]
+    download: ClassVar[str]
+    archives: ClassVar[tuple[Archive, ...]] = ()
+    counts: ClassVar[Mapping[str, Mapping[str, int]]]
+    counts_are_known: ClassVar[bool] = True
+    paper_counts: ClassVar[Mapping[str, PaperCounts]] = {}
+    known: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    aliases: ClassVar[Mapping[str, str]] = {}
+    has_masks: ClassVar[bool] = False
+    mask_threshold: ClassVar[int] = 127
+    group: ClassVar[str] = ""
+
+    _is_raw = False
+
+    @abstractmethod
+    def find_raw(self, base: Path) -> Path | None:
+        """Return the folder of the download, at or below a folder; None where it is not there.
+
+        Args:
+            base: What the user gave, or ``OSADBENCH_DATA_DIR/<name>``.
+
+        Raises:
+            DataError: It is another release, which would give other numbers.
+        """
+
+    @abstractmethod
+    def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
+        """Return the images of one category of the download, below :attr:`root`.
+
+        Normals without a split come in the order in which they are split: that of the annotation
+        file where the public scripts follow one, else sorted.
+
+        Args:
+            category: One of :meth:`raw_categories`.
+            findings: Takes problems, warnings and exclusions.
+        """
+
+    def raw_categories(self) -> list[str]:
+        """Return the categories of the download, sorted; ``[""]`` where there are none."""
+        return [""]
+
+    def categories(self) -> list[str]:
+        """Return the names of the categories; see :meth:`Dataset.categories`."""
+        root = self.root
+        return self.raw_categories() if self._is_raw else _layout_categories(root)
+
+    def _bases(self) -> list[Path]:
+        """Return the folders to look in, best first."""
+        base = self._given_root or self._data_dir()
+        return [] if base is None else [base]
+
+    def _locate(self) -> Path:
+        bases = self._bases()
+        for base in bases:
+            found = self.find_raw(base) if base.is_dir() else None
+            self._is_raw = found is not None
+            if found is not None:
+                return found
+            if base.is_dir() and _layout_categories(base):
+                return base
+        if not bases:
+            raise DataError(
+                f"{self.name} is not here: give its folder by --data-root DIR, or put it at "
+                f"{self.name} below the folder OSADBENCH_DATA_DIR; {self.download}"
+            )
+        raise DataError(
+            f"no {self.name} in {bases[0]}: expected {self.layout}, or the layout of MVTec AD; "
+            f"{self.download}"
+        )
+
+    def _fingerprint(self, category: str) -> str:
+        return tree_fingerprint(self.root) if self._is_raw else super()._fingerprint(category)
+
+    def _read(self, category: str, findings: Findings) -> Reading:
+        if self._is_raw:
+            reading = self._read_raw(category, findings)
+        else:
+            reading = super()._read(category, findings)
+        self._check_counts(reading.manifest.records, category, findings)
+        findings.warn_of_exclusions()
+        manifest = reading.manifest
+        found = manifest.anomaly_classes
+        known = tuple(name for name in self.known.get(category, found) if name in found)
+        aliases = tuple((alias, name) for alias, name in self.aliases.items() if name in found)
+        return replace(
+            reading,
+            manifest=replace(manifest, known_classes=known, aliases=aliases),
+            warnings=tuple(findings.warnings),
+            exclusions=tuple(findings.exclusions),
+        )
+
+    def _read_raw(self, category: str, findings: Findings) -> Reading:
+        images = self.raw_images(category, findings)
+        facts = read_images(self.root, [image.path for image in images], findings)
+        usable = [image for image in images if image.path in facts]
+        threshold = self.mask_threshold
+        check_mask_files(self.root, usable, facts, findings, threshold=threshold)
+        on_duplicate = self.options.on_duplicate
+        if on_duplicate == "drop":
+            # Before the split, which the papers' scripts would make of what is left.
+            whole = [_record(image, image.split or "train", facts) for image in usable]
+            kept = {record.path for record in resolve_duplicates(whole, "drop", findings)}
+            usable = [image for image in usable if image.path in kept]
+        records = self._records(usable, facts, findings)
+        records = resolve_duplicates(records, on_duplicate, findings)
+        warn_of_shortcuts(records, facts, findings)
+        self._warn_of_torn_groups(records, findings)
+        records.sort(key=lambda record: record.path)
+        return Reading(Manifest(self.name, category, tuple(records)), (), facts)
+
+    def _records(
+        self, images: Sequence[RawImage], facts: Mapping[str, ImageFacts], findings: Findings
+    ) -> list[ImageRecord]:
+        free = [image for image in images if _is_normal(image) and image.split is None]
+        test: set[str] = set()
+        if free:
+            by_group = self.options.split == "group"
+            groups = [image.group for image in free] if by_group else None
+            test = test_quarter([image.path for image in free], findings, groups=groups)
+        if not any(map(_is_normal, images)) or all(map(_is_normal, images)):
+            lacking = "anomalous" if any(map(_is_normal, images)) else "normal"
+            findings.problem(f"there is no readable {lacking} image: get the dataset anew")
+        return [_record(image, _split_of(image, test), facts) for image in images]
+
+    def _warn_of_torn_groups(self, records: Sequence[ImageRecord], findings: Findings) -> None:
+        """Say how many groups have images to train on and images to test on."""
+        splits: dict[str, set[str]] = {}
+        for record in records:
+            if record.group is not None:
+                splits.setdefault(record.group, set()).add(record.split)
+        torn = sum(len(found) > 1 for found in splits.values())
+        if torn and self.group:
+            findings.warning(
+                f"{torn} of {len(splits)} {self.group}s have images in both train and test, as in "
+                "the papers: split=group keeps normals of one together"
+            )
+
+    def _check_counts(
+        self, records: Sequence[ImageRecord], category: str, findings: Findings
+    ) -> None:
+        expected = self.counts.get(category)
+        is_altered = self.options.on_duplicate == "drop" or self.options.split == "group"
+        if expected is None or is_altered:
+            return
+        remedy = f"this is not the complete {self.title}; get it anew"
+        if not self.counts_are_known:
+            remedy = "the expected numbers were derived, not counted: check the download"
+        strict = self.options.strict_counts
+        check_counts(records, expected, findings, strict=strict, remedy=remedy)
+
+
+def _layout_categories(base: Path) -> list[str]:
+    if is_category(base):
+        return [""]
+    return [name for name in list_folder(base)[0] if is_category(base / name)]
+
+
+def _is_normal(image: RawImage) -> bool:
+    return image.class_name == NORMAL_CLASS
+
+
+def _split_of(image: RawImage, test: set[str]) -> str:
+    if image.split is not None:
+        return image.split
+    return "test" if image.path in test or not _is_normal(image) else "train"
+
+
+def _record(image: RawImage, split: str, facts: Mapping[str, ImageFacts]) -> ImageRecord:
+    label, sha256 = int(not _is_normal(image)), facts[image.path].sha256
+    return ImageRecord(image.path, label, image.class_name, split, sha256, image.mask, image.group)

@@ -1,0 +1,93 @@
+"""What several raw downloads have in common: doubled folders, stray files, sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import list_folder
+from osadbench.datasets.masks import read_mask
+from osadbench.errors import DataError
+from osadbench.images import EXTENSIONS
+from osadbench.types import UInt8Array
+
+__all__ = ["images_in", "marked_pixels", "places", "probe_size", "unnest"]
+
+
+def places(base: Path) -> list[Path]:
+    """Return where a download may stand: a folder itself, or one unpacked in it, in this order."""
+    return [base, *(base / name for name in list_folder(base)[0])]
+
+
+def unnest(root: Path, name: str) -> str:
+    """Return ``name``, or ``name/name`` where an archive has been unpacked into its own folder.
+
+    Args:
+        root: Where the folder stands.
+        name: Name of the folder.
+    """
+    return f"{name}/{name}" if (root / name / name).is_dir() else name
+
+
+def images_in(root: Path, folder: str, findings: Findings) -> list[str]:
+    """Return the images of one folder, not of those below it, as sorted POSIX paths.
+
+    Args:
+        root: Where the paths start.
+        folder: POSIX path of the folder.
+        findings: Takes a warning of files that are no images.
+    """
+    files = list_folder(root / folder)[1]
+    images = [name for name in files if Path(name).suffix.lower() in EXTENSIONS]
+    others = sorted(set(files) - set(images))
+    if others:
+        findings.warning(f"{len(others)} files are not read, such as {folder}/{others[0]}")
+    return [f"{folder}/{name}" for name in images]
+
+
+def probe_size(root: Path, path: str, findings: Findings) -> tuple[int, int] | None:
+    """Return the width and height of an image without decoding it, None with a problem noted.
+
+    Args:
+        root: Where the path starts.
+        path: POSIX path of the image.
+        findings: Takes the problem.
+    """
+    try:
+        with Image.open(root / path) as image:
+            return image.size
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        findings.problem(f"{path} cannot be read ({error}): get the dataset anew")
+        return None
+
+
+def marked_pixels(
+    root: Path, mask: str, size: tuple[int, int], threshold: int, findings: Findings
+) -> UInt8Array | None:
+    """Return which pixels of an image a mask marks, None with a problem noted.
+
+    Args:
+        root: Where the paths start.
+        mask: One or more files, as in :func:`osadbench.datasets.masks.read_mask`.
+        size: Width and height of the image.
+        threshold: Values above it are marked.
+        findings: Takes the problem.
+
+    Returns:
+        1 where the mask marks the image and 0 elsewhere, uint8 ``(H, W)``.
+    """
+    try:
+        marked = read_mask(root, mask, threshold)
+    except DataError as error:
+        findings.problem(str(error))
+        return None
+    height, width = marked.shape
+    if (width, height) == size:
+        return marked.astype(np.uint8)
+    findings.problem(
+        f"{mask} is {width}x{height} but its image is {size[0]}x{size[1]}: get the dataset anew"
+    )
+    return None

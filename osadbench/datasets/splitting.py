@@ -1,0 +1,42 @@
+"""The split of normals that have none: three quarters to train on, one to test on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osadbench.datasets.findings import Findings
+
+__all__ = ["SEED", "SHARE", "test_quarter"]
+
+#: As in the conversion scripts of DRA's public code.
+SHARE, SEED = 0.25, 42
+
+
+def test_quarter(
+    paths: Sequence[str], findings: Findings, *, groups: Sequence[str | None] | None = None
+) -> set[str]:
+    """Return the normals that go to the test set.
+
+    Of n images these are ceil(n / 4), by the very call of the public conversion scripts. Those give
+    it an unsorted listing; here the order is that of the paths given.
+
+    Args:
+        paths: The normal images, in a fixed order.
+        findings: Takes the problem of fewer than two images, or groups.
+        groups: By image, what it was taken from; a quarter of the groups then goes to the test set,
+            whole. An image without a group is one of its own. Not in the papers.
+    """
+    from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+    names = [group or path for path, group in zip(paths, groups or paths, strict=True)]
+    if len(set(names)) < 2:
+        what = "normal images" if groups is None else "groups of normal images"
+        findings.problem(
+            f"expected 2 or more {what} to split, got {len(set(names))}: get the dataset anew"
+        )
+        return set()
+    if groups is None:
+        return set(train_test_split(list(paths), test_size=SHARE, random_state=SEED)[1])
+    splitter = GroupShuffleSplit(n_splits=1, test_size=SHARE, random_state=SEED)
+    _, test = next(splitter.split(paths, groups=names))
+    return {paths[index] for index in test}
