@@ -104,10 +104,11 @@ class AHL(NetworkMethod):
     predicts them; clusters on pooled maps of the largest images, made before any training, so that
     data without clusters are refused at once; CutPaste's scars, and under DRAEM's masks the image
     itself in place of textures; batch norm that keeps the statistics of the first stage and is
-    trained in the form in which it scores; for DevNet, pseudo anomalies as anomalies. The public
-    code's clusters that are prefixes of the file list, dead residual head, steps before their
-    gradients, references that differ between scales and model choice by test scores are not taken
-    over.
+    trained in the form in which it scores; for DevNet, pseudo anomalies as anomalies; another
+    domain's normals, which bring no anomalies for episodes, are learnt by the base's loss. The
+    public code's clusters that are prefixes of the file list, dead residual head, steps before
+    their gradients, references that differ between scales and model choice by test scores are not
+    taken over.
     Frozen: as for the base. For time the second stage makes ten steps, one per epoch, on batches of
     12, at 5e-4: so few do not settle at 2e-3. On ``synthetic`` (difficulty 0.8, general, one and
     ten shots, two seeds, three categories, images of 128 and 96 pixels) it changed the base's mean
@@ -240,6 +241,10 @@ class AHL(NetworkMethod):
         self.meta_losses_ = optimise.optimise(
             network.parameters(), learner.query_loss, self.p.outer, on_epoch=learner.start_epoch
         )
+        self.base.after_training(network, training)
+
+    def after_adapting(self, network: Any, training: Training) -> None:
+        """Keep what the base scores by; without labelled anomalies there are no episodes."""
         self.base.after_training(network, training)
 
     def _episode_loss(self, network: Any, maps: Sequence[Tensor], codes: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ def cell_key(
 
     Args:
         split: The split. Its digest covers the dataset's manifest, protocol, known class, shots,
-            repetition and every path.
+            repetition and every path; also, where it is trained on another category, that one's
+            manifest and for how many epochs the training goes on.
         method: Registered name of the method.
         params: The method's parameters with defaults resolved, as JSON values.
         engine: The method's engine; only :meth:`osadbench.settings.Engine.identity` counts.
@@ -72,6 +73,7 @@ def fit_seed(split: Split, method: str) -> int:
     It depends on the method as well as on the split's name, so that methods draw independently
     while they share the split itself.
     """
+    source = {} if split.adaptation is None else {"source": split.adaptation.source}
     return derive_seed(
         split.seed,
         axis="fit",
@@ -81,4 +83,5 @@ def fit_seed(split: Split, method: str) -> int:
         known_class=split.known_class,
         shots=split.shots,
         method=method,
+        **source,
     )

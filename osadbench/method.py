@@ -8,6 +8,7 @@ Rules that hold for every method, and that ``osadbench check`` tests:
 * The same seed gives the same scores, bit for bit on a CPU, in any process.
 * Inputs and the global random states of Python, NumPy and torch are left as they were.
 * ``fit`` starts anew each time; ``score`` before ``fit`` raises ``NotFittedError``.
+* ``adapt``, which a method may have, goes on from what ``fit`` left, on normals of another domain.
 * The constructor takes keyword-only arguments and does no work.
 """
 
@@ -27,7 +28,7 @@ from osadbench.params import Params as BaseParams
 from osadbench.params import resolve_params
 from osadbench.types import Float32Array, FloatArray, ImageSequence, Split, UInt8Array
 
-__all__ = ["Method", "check_images", "check_training_data", "clone"]
+__all__ = ["Method", "check_adaptation_data", "check_images", "check_training_data", "clone"]
 
 
 class Method(ABC):
@@ -132,6 +133,30 @@ class Method(ABC):
             ContractError: ``X`` or ``y`` is not of this form, or ``y`` has no normals.
         """
 
+    @property
+    def adapts(self) -> bool:
+        """Whether a fitted method can go on training on another domain, by :meth:`adapt`."""
+        return type(self).adapt is not Method.adapt
+
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        """Go on training on normal images of another domain, which is scored from then on.
+
+        Args:
+            X: Images as for :meth:`fit`.
+            y: n labels as for :meth:`fit`, without labelled anomalies.
+            epochs: For how many epochs, 1 or more.
+
+        Returns:
+            The method itself.
+
+        Raises:
+            NotFittedError: ``fit`` has not been called.
+            ContractError: The method can't, or the arguments are not of this form.
+        """
+        raise ContractError(
+            f"{type(self).__name__} cannot go on training on another domain: it has no adapt"
+        )
+
     @abstractmethod
     def score(self, X: ImageSequence) -> FloatArray:
         """Return one anomaly score per image, float64 ``(n,)``, larger = more anomalous.
@@ -175,10 +200,10 @@ class Method(ABC):
         """
         return {"seed": self.seed, "engine": self.engine, **self._given}
 
-    def _require_fitted(self, attribute: str) -> None:
+    def _require_fitted(self, attribute: str, called: str = "score") -> None:
         if not hasattr(self, attribute):
             name = type(self).__name__
-            raise NotFittedError(f"{name}.score was called before fit: call fit(X, y) first")
+            raise NotFittedError(f"{name}.{called} was called before fit: call fit(X, y) first")
 
     def __repr__(self) -> str:
         given = {"seed": self.seed, "engine": self.engine.preset, **self._given}
@@ -247,6 +272,29 @@ def _not_empty(length: int, wanted: str) -> int:
 def _check_image(image: UInt8Array, index: int, wanted: str) -> None:
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8 or 0 in image.shape:
         raise ContractError(f"{wanted}, got {image.dtype} {image.shape} at index {index}")
+
+
+def check_adaptation_data(
+    X: ImageSequence, y: npt.ArrayLike, epochs: int, *, outliers: bool = False
+) -> npt.NDArray[np.int64]:
+    """Check what ``adapt`` was given and return the labels as int64 ``(n,)``.
+
+    Args:
+        X: Images.
+        y: Labels.
+        epochs: Number of epochs.
+        outliers: As for :func:`check_training_data`.
+
+    Raises:
+        ContractError: As for :func:`check_training_data`; or there are labelled anomalies, or fewer
+            than one epoch.
+    """
+    labels = check_training_data(X, y, outliers=outliers)
+    if (labels == 1).any():
+        raise ContractError("expected no labelled anomalies (label 1) to adapt to: leave them out")
+    if epochs < 1:
+        raise ContractError(f"expected 1 or more epochs to adapt for, got {epochs}")
+    return labels
 
 
 def check_training_data(

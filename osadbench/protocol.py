@@ -23,6 +23,8 @@ class Protocol(ABC):
     Class attributes:
         name: Set by ``@register_protocol``.
         Params: The protocol's parameters.
+        unlabelled_anomalies: Whether ``train_normals`` may hold anomalies, on purpose, that a
+            method is given as normals.
 
     Args:
         **params: Fields of ``Params``.
@@ -30,6 +32,7 @@ class Protocol(ABC):
 
     name: ClassVar[str] = ""
     Params: ClassVar[type[BaseParams]] = BaseParams
+    unlabelled_anomalies: ClassVar[bool] = False
 
     def __init__(self, **params: Any) -> None:
         self.params = resolve_params(self.Params, self.name or type(self).__name__, params)
@@ -56,3 +59,30 @@ class Protocol(ABC):
             DataError: The manifest cannot give such splits.
             UsageError: A known class or a number of shots that there isn't.
         """
+
+    def splits_among(
+        self,
+        manifest: Manifest,
+        others: Sequence[Manifest],
+        *,
+        seeds: Sequence[int],
+        shots: Sequence[int],
+        known_classes: Sequence[str] | None = None,
+    ) -> Iterator[Split]:
+        """Yield the splits of a manifest, with other categories of its dataset in sight.
+
+        This is what the harness calls. The default leaves the others out; protocols that train on
+        them say so in each split's ``adaptation``.
+
+        Args:
+            manifest: The images to test on.
+            others: Manifests of the same dataset, with ``manifest`` or without.
+            seeds: As for :meth:`splits`.
+            shots: As for :meth:`splits`.
+            known_classes: As for :meth:`splits`.
+
+        Raises:
+            DataError: The manifests cannot give such splits.
+            UsageError: A known class or a number of shots that there isn't.
+        """
+        yield from self.splits(manifest, seeds=seeds, shots=shots, known_classes=known_classes)

@@ -27,7 +27,7 @@ from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
 from osadbench.registry import METHODS
 from osadbench.store import ScoreTable, Store
-from osadbench.types import FloatArray, Record, Split
+from osadbench.types import Adaptation, FloatArray, Record, Split
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -169,11 +169,12 @@ def precompute(cells: Sequence[Cell]) -> None:
         try:
             if _skip_reason(method, cell.split) is not None:
                 continue
-            train, labels, test = _data(cell)
             # On the threads of the cells: features too differ to the last bit on others.
             with _limit_threads(_threads(method, os.cpu_count() or 1)):
-                method.precompute(train, labels)
-                method.precompute(test)
+                method.precompute(*_training_data(cell))
+                if cell.split.adaptation is not None:
+                    method.precompute(*_adaptation_data(cell, cell.split.adaptation))
+                method.precompute(_test_images(cell))
         except PrecheckError:
             raise
         except (Exception, SystemExit):  # noqa: S112
@@ -257,6 +258,8 @@ def _skip_reason(method: Method, split: Split) -> str | None:
     reason: object = method.skip(split)
     if reason is not None and not isinstance(reason, str):
         raise ContractError(f"expected a reason or None of skip, got {type(reason).__name__}")
+    if reason is None and split.adaptation is not None and not method.adapts:
+        return "has no way to go on training on the normals of another category"
     return reason
 
 
@@ -265,22 +268,40 @@ def _plain(params: Any) -> dict[str, Any]:
     return {key: tuple(v) if isinstance(v, list) else v for key, v in params.items()}
 
 
-def _data(cell: Cell) -> tuple[Any, npt.NDArray[np.int64], Any]:
+def _training_data(cell: Cell) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Return images and labels for ``fit``."""
     split = cell.split
     paths = [*split.train_normals, *split.train_anomalies]
-    counts = [len(split.train_normals), len(split.train_anomalies)]
-    train: Any = cell.dataset.images(cell.manifest, paths)
+    images = cell.dataset.images(cell.trained_on, paths)
+    return _with_outliers(cell, images, [len(split.train_normals), len(split.train_anomalies)])
+
+
+def _adaptation_data(cell: Cell, adaptation: Adaptation) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Return images and labels for ``adapt``."""
+    images = cell.dataset.images(cell.manifest, adaptation.normals)
+    return _with_outliers(cell, images, [len(images), 0])
+
+
+def _with_outliers(cell: Cell, images: Any, counts: list[int]) -> tuple[Any, npt.NDArray[np.int64]]:
+    """Return images, with the external outliers behind them, and the labels 0, 1 and 2."""
     if cell.outliers is not None:
-        train = JoinedImages(train, cell.outliers.images())
-        counts.append(len(cell.outliers))
-    labels = np.repeat(np.arange(len(counts)), counts)
-    return train, labels, cell.dataset.images(cell.manifest, split.test)
+        images = JoinedImages(images, cell.outliers.images())
+        counts = [*counts, len(cell.outliers)]
+    return images, np.repeat(np.arange(len(counts)), counts)
+
+
+def _test_images(cell: Cell) -> Any:
+    return cell.dataset.images(cell.manifest, cell.split.test)
 
 
 def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> FloatArray:
-    train, labels, test = _data(cell)
+    train, labels = _training_data(cell)
+    test = _test_images(cell)
     started = time.perf_counter()
     method.fit(train, labels)
+    if (adaptation := cell.split.adaptation) is not None:
+        normals, labels = _adaptation_data(cell, adaptation)
+        method.adapt(normals, labels, epochs=adaptation.epochs)
     measured["fit_seconds"] = time.perf_counter() - started
     started = time.perf_counter()
     scores = method.score(test)
@@ -321,24 +342,7 @@ def _record(
     trace: str | None = None,
     provenance: dict[str, Any] | None = None,
 ) -> Record:
-    split, outliers = cell.split, cell.outliers
-    images: dict[str, Any] = {
-        "digest": split.digest,
-        "manifest": split.manifest_digest,
-        "train_normals": len(split.train_normals),
-        "train_anomalies": list(split.train_anomalies),
-        "seen_classes": sorted(
-            {cell.manifest.by_path[path].class_name for path in split.train_anomalies}
-        ),
-        "test": len(split.test),
-        "test_digest": digest(split.test),
-    }
-    if outliers is not None:
-        images["outliers"] = {
-            "source": outliers.source,
-            "digest": outliers.digest,
-            "images": len(outliers),
-        }
+    split = cell.split
     return Record(
         key=cell.key,
         status=status,
@@ -356,12 +360,41 @@ def _record(
         shots=split.shots,
         seed=split.seed,
         row=split.row,
-        split=images,
+        split=_images_of(cell),
         metrics=metrics or {},
         reason=reason,
         traceback=trace,
         provenance={**collect_provenance(), **(provenance or {})},
     )
+
+
+def _images_of(cell: Cell) -> dict[str, Any]:
+    """Return what a record says of the images, see :class:`osadbench.types.Record`."""
+    split, outliers, trained_on = cell.split, cell.outliers, cell.trained_on.by_path
+    images: dict[str, Any] = {
+        "digest": split.digest,
+        "manifest": split.manifest_digest,
+        "train_normals": len(split.train_normals),
+        "unlabelled_anomalies": sum(trained_on[path].label for path in split.train_normals),
+        "train_anomalies": list(split.train_anomalies),
+        "seen_classes": sorted({trained_on[path].class_name for path in split.train_anomalies}),
+        "test": len(split.test),
+        "test_digest": digest(split.test),
+    }
+    if split.adaptation is not None:
+        images["adaptation"] = {
+            "source": split.adaptation.source,
+            "source_manifest": split.adaptation.source_digest,
+            "normals": len(split.adaptation.normals),
+            "epochs": split.adaptation.epochs,
+        }
+    if outliers is not None:
+        images["outliers"] = {
+            "source": outliers.source,
+            "digest": outliers.digest,
+            "images": len(outliers),
+        }
+    return images
 
 
 def _where(method: Method) -> dict[str, Any]:

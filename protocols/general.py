@@ -7,10 +7,16 @@ from typing import ClassVar, cast
 
 import pydantic
 
-from osadbench.errors import DataError, UsageError
+from osadbench.errors import DataError
 from osadbench.params import Params as BaseParams
 from osadbench.protocol import Protocol
-from osadbench.protocols._draw import check_manifest, check_request, draw_order, make_splits
+from osadbench.protocols._draw import (
+    check_manifest,
+    check_request,
+    draw_order,
+    make_splits,
+    refuse_known_classes,
+)
 from osadbench.registry import register_protocol
 from osadbench.types import Manifest, Split
 
@@ -50,11 +56,7 @@ class General(Protocol):
         known_classes: Sequence[str] | None = None,
     ) -> Iterator[Split]:
         """Yield one split for each number of shots and seed; see :meth:`Protocol.splits`."""
-        if known_classes:
-            raise UsageError(
-                f"general has no known class, got {', '.join(known_classes)}: drop --known-class "
-                "or use the protocol hard"
-            )
+        refuse_known_classes(self.name, known_classes)
         seeds, shots = check_request(seeds, shots)
         check_manifest(manifest)
         anomalies = manifest.select(split="test", label=1)

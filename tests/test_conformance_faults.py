@@ -35,6 +35,7 @@ RANDOM = "global random state is left alone"
 TRAINING = "training has an effect"
 LABELS = "labelled anomalies matter"
 REFIT = "a second fit forgets the first"
+ADAPT = "adapt, where there is one, goes on from fit"
 UNFITTED = "score before fit raises NotFittedError"
 WRONG = "wrong input raises ContractError"
 OUTLIERS = "external outliers are taken where needed only"
@@ -89,6 +90,12 @@ FAULTY: list[tuple[type[Method], set[str], str]] = [
     (toys.MapsOfFirstImage, {MAPS}, "5 images got 1 score maps"),
     (toys.StackedMaps, {MAPS}, "score_maps gave ndarray, expected a list"),
     (toys.MapsWithNaN, {MAPS}, "a score map holds NaN or infinity"),
+    (toys.AdaptsInVain, {ADAPT}, "adapt leaves all scores as they were"),
+    (toys.AdaptsAtRandom, {ADAPT}, "two adapted fits: "),
+    (toys.AdaptsToAnything, {ADAPT}, "adapt to labelled anomalies raised nothing"),
+    (toys.AdaptsUnfitted, {ADAPT}, "adapt before fit raised nothing; expected NotFittedError"),
+    (toys.AdaptReturnsNone, {ADAPT}, "adapt must return self"),
+    (toys.SaysThatItCanAdapt, {ADAPT}, "adapt before fit raised ContractError"),
     (toys.TrainModeNetwork, {ALONE}, "batch normalisation must be in evaluation mode"),
 ]
 
@@ -101,7 +108,9 @@ def skips(results: list[CheckResult]) -> dict[str, str]:
     return {result.name: result.skipped for result in results if result.skipped is not None}
 
 
-@pytest.mark.parametrize("method_class", [toys.Nearest, toys.Network, toys.Exposed, toys.WithMaps])
+@pytest.mark.parametrize(
+    "method_class", [toys.Nearest, toys.Network, toys.Exposed, toys.WithMaps, toys.Adapts]
+)
 def test_good_methods_pass(method_class: type[Method]) -> None:
     results = check_method(method_class)
     assert failures(results) == {}

@@ -17,7 +17,7 @@ from osadbench.identity import KEY_VERSION, cell_key, fit_seed
 from osadbench.images import DECODER
 from osadbench.provenance import checkout_state, collect_provenance
 from osadbench.settings import Engine
-from osadbench.types import Split
+from osadbench.types import Adaptation, Split
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "keys.json").read_text("utf-8"))
 CURRENT: list[dict[str, Any]] = GOLDEN.get(str(KEY_VERSION), [])
@@ -64,6 +64,11 @@ def make_split(**changes: Any) -> Split:
     return replace(split, **changes)
 
 
+def make_adapted(**changes: Any) -> Split:
+    adaptation = Adaptation("poly", "12" * 32, ("d.png",), 10)
+    return make_split(adaptation=replace(adaptation, **changes))
+
+
 def key(**changes: Any) -> str:
     arguments: dict[str, Any] = {
         "split": make_split(),
@@ -107,6 +112,16 @@ def test_key_depends_on_what_changes_scores(changes: dict[str, Any]) -> None:
     assert key(**changes) != key()
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"source": "mono"}, {"source_digest": "21" * 32}, {"normals": ("e.png",)}, {"epochs": 9}],
+    ids=str,
+)
+def test_key_depends_on_how_the_training_goes_on(changes: dict[str, Any]) -> None:
+    keys = {key(split=s) for s in (make_split(), make_adapted(), make_adapted(**changes))}
+    assert len(keys) == 3
+
+
 def test_key_does_not_depend_on_order_or_place() -> None:
     assert key(params={"n_ref": 5, "lr": 0.001}) == key()
     elsewhere = Engine(device="cuda:1", offline=True, cache_dir="/tmp/other")
@@ -130,8 +145,11 @@ def test_fit_seed_depends_on_the_method_and_the_cell_but_not_on_paths() -> None:
         fit_seed(make_split(shots=10), "dra"),
         fit_seed(make_split(known_class="poly"), "dra"),
         fit_seed(make_split(category="mono"), "dra"),
+        fit_seed(make_adapted(), "dra"),
+        fit_seed(make_adapted(source="mono"), "dra"),
     ]
-    assert len({seed, *others}) == 6
+    assert len({seed, *others}) == 8
+    assert fit_seed(make_adapted(epochs=9, normals=("e.png",)), "dra") == others[-2]
 
 
 def test_keys_and_provenance_need_no_torch_and_no_hash_seed() -> None:

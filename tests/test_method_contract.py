@@ -3,19 +3,26 @@ from __future__ import annotations
 import inspect
 import pickle
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import toy_methods as toys
 from pydantic import Field
 
 from osadbench.errors import ContractError, NotFittedError, ParameterError, UsageError
-from osadbench.method import Method, check_images, check_training_data, clone
+from osadbench.method import (
+    Method,
+    check_adaptation_data,
+    check_images,
+    check_training_data,
+    clone,
+)
 from osadbench.params import Params
 from osadbench.settings import Engine, engine
 from osadbench.testing import toy_images
-from osadbench.types import UInt8Array
+from osadbench.types import ImageSequence, UInt8Array
 
 IMAGES = toy_images(4, 2, 16)[0]
 
@@ -89,6 +96,35 @@ def test_what_a_plain_method_has_not() -> None:
     assert method.needs_outliers is False and toys.Nearest.is_control is False
     with pytest.raises(ContractError, match="Nearest has no score maps"):
         method.score_maps(IMAGES)
+    assert not method.adapts
+    with pytest.raises(ContractError, match="Nearest cannot go on training on another domain"):
+        method.adapt(IMAGES, [0] * 6, epochs=1)
+
+
+class Adaptive(toys.Nearest):
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        self._require_fitted("normals_", "adapt")
+        return self
+
+
+def test_a_method_with_adapt_says_so() -> None:
+    assert Adaptive().adapts
+    with pytest.raises(NotFittedError, match=r"Adaptive\.adapt was called before fit: call fit"):
+        Adaptive().adapt(IMAGES, [0] * 6, epochs=1)
+
+
+def test_what_adapt_is_given() -> None:
+    assert check_adaptation_data(IMAGES, [False] * 6, 1).tolist() == [0] * 6
+    labels = check_adaptation_data(IMAGES, [0, 0, 0, 2, 2, 2], 10, outliers=True)
+    assert labels.dtype == np.int64 and labels.tolist() == [0, 0, 0, 2, 2, 2]
+    with pytest.raises(ContractError, match=r"no labelled anomalies \(label 1\) to adapt to"):
+        check_adaptation_data(IMAGES, [0, 0, 0, 0, 0, 1], 1)
+    with pytest.raises(ContractError, match="1 or more epochs to adapt for, got -1"):
+        check_adaptation_data(IMAGES, [0] * 6, -1)
+    with pytest.raises(ContractError, match="expected 6 labels"):
+        check_adaptation_data(IMAGES, [0] * 5, 1)
+    with pytest.raises(ContractError, match=r"outliers \(label 2\), got none"):
+        check_adaptation_data(IMAGES, [0] * 6, 1, outliers=True)
 
 
 def test_outliers_among_the_labels() -> None:

@@ -17,7 +17,7 @@ from osadbench.testing import (
     check_protocol,
     toy_manifest,
 )
-from osadbench.types import Manifest, Split
+from osadbench.types import Adaptation, Manifest, Split
 
 SAY = "splits say what they are"
 SORTED = "paths are sorted"
@@ -103,6 +103,20 @@ class TrainsOnAnomalies(Drawn):
         return replace(split, train_normals=normals, test=tuple(rest))
 
 
+class TrainsOnSomeAnomalies(TrainsOnAnomalies):
+    """Says so, and may."""
+
+    unlabelled_anomalies = True
+
+
+class TrainsMostlyOnAnomalies(TrainsOnSomeAnomalies):
+    def draw(self, *arguments: Any) -> Split:
+        split = super().draw(*arguments)
+        moved = [path for path in split.test if "/good/" not in path][:-1]
+        normals = tuple(sorted((*split.train_normals[:5], *moved)))
+        return replace(split, train_normals=normals, test=tuple(sorted({*split.test} - {*moved})))
+
+
 class TestsNormalsOnly(Drawn):
     __test__ = False
 
@@ -145,6 +159,60 @@ class RefusesNothing(Drawn):
                 yield from (self.draw(manifest, known, seed, n) for n in shots)
 
 
+class Adapts(Drawn):
+    """Trains on another category, and goes on with normals of its own."""
+
+    def splits_among(
+        self, manifest: Manifest, others: Sequence[Manifest], **wanted: Any
+    ) -> Iterator[Split]:
+        source = others[-1]
+        for split in self.splits(manifest, **wanted):
+            trained = self.draw(source, split.known_class, split.seed, split.shots)
+            adaptation = Adaptation(source.category, source.digest, split.train_normals, 1)
+            yield self.join(
+                replace(
+                    split,
+                    train_normals=trained.train_normals,
+                    train_anomalies=trained.train_anomalies,
+                    adaptation=adaptation,
+                )
+            )
+
+    def join(self, split: Split) -> Split:
+        return split
+
+
+def adapting(split: Split, **changes: Any) -> Split:
+    assert split.adaptation is not None
+    return replace(split, adaptation=replace(split.adaptation, **changes))
+
+
+class AdaptsToAnomalies(Adapts):
+    def join(self, split: Split) -> Split:
+        *rest, moved = split.test
+        assert split.adaptation is not None
+        normals = tuple(sorted((*split.adaptation.normals, moved)))
+        return adapting(replace(split, test=tuple(rest)), normals=normals)
+
+
+class AdaptsToTestImages(Adapts):
+    def join(self, split: Split) -> Split:
+        assert split.adaptation is not None
+        normals = (path for path in split.test if "/good/" in path)
+        return adapting(split, normals=tuple(sorted((*split.adaptation.normals, *normals))))
+
+
+class AdaptsUnsorted(Adapts):
+    def join(self, split: Split) -> Split:
+        assert split.adaptation is not None
+        return adapting(split, normals=split.adaptation.normals[::-1])
+
+
+class NamesAnotherSource(Adapts):
+    def join(self, split: Split) -> Split:
+        return adapting(split, source_digest=split.manifest_digest)
+
+
 # Each fault, what it must break (and nothing else), and a part of the first message.
 FAULTY: list[tuple[type[Protocol], set[str], str]] = [
     (ForgetsAShot, {SAY}, "expected splits for"),
@@ -152,6 +220,11 @@ FAULTY: list[tuple[type[Protocol], set[str], str]] = [
     (Repeats, {SORTED}, "holds a path twice"),
     (TestsOnTraining, {DISJOINT}, "trains and tests on 1 images: test/crack/"),
     (TrainsOnAnomalies, {LABELS}, "train_normals are not all normal"),
+    (TrainsMostlyOnAnomalies, {LABELS}, "most train_normals are anomalies"),
+    (AdaptsToAnomalies, {LABELS}, "adaptation.normals hold anomalies"),
+    (AdaptsToTestImages, {DISJOINT}, "trains and tests on 10 images: test/good/"),
+    (AdaptsUnsorted, {SORTED}, "are not sorted"),
+    (NamesAnotherSource, {SAY}, "has another source digest"),
     (TestsNormalsOnly, {LABELS}, "tests only one label"),
     (Unseeded, {AGAIN, PROCESS, NESTED}, "a second call differs"),
     (HashSeeded, {PROCESS}, "another process gives other splits"),
@@ -187,6 +260,15 @@ def test_a_good_protocol_passes_with_parameters_and_another_manifest() -> None:
     assert failures(Drawn, salt=3, manifest=toy_manifest(16, 12, ("bent",))) == {}
 
 
+def test_another_category_may_be_trained_on() -> None:
+    assert failures(Adapts) == {}
+    assert failures(Adapts, manifest=toy_manifest(category="second")) == {}
+
+
+def test_unlabelled_anomalies_are_for_protocols_that_declare_them() -> None:
+    assert failures(TrainsOnSomeAnomalies) == {}
+
+
 def test_only_protocols_can_be_checked() -> None:
     with pytest.raises(UsageError, match=r"expected a subclass of osadbench\.protocol\.Protocol"):
         check_protocol(Manifest)  # type: ignore[arg-type]
@@ -198,6 +280,10 @@ def test_the_toy_manifest() -> None:
     assert len(manifest.select(split="test", label=0)) == 2
     assert len(manifest.select(split="test", class_name="bent")) == 3
     assert manifest.known_classes == ("bent",)
+    assert {record.path[:6] for record in manifest.records} == {"test/b", "test/g", "train/"}
+    jar = toy_manifest(10, 3, ("bent",), category="jar")
+    assert jar.name == "toy/jar" and all(r.path.startswith("jar/t") for r in jar.records)
+    assert not {r.sha256 for r in jar.records} & {r.sha256 for r in manifest.records}
 
 
 class TestDrawn(ProtocolConformance):

@@ -1,69 +1,16 @@
 from __future__ import annotations
 
-import hashlib
 import json
-import random
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from manifest_tools import classes_of, make_manifest, protocol, split_all
 
 from osadbench.errors import DataError, ParameterError, UsageError
-from osadbench.protocol import Protocol
-from osadbench.registry import PROTOCOLS
-from osadbench.types import ImageRecord, Manifest, Split
+from osadbench.types import Manifest
 
 GOLDEN = Path(__file__).with_name("golden") / "splits.json"
-
-
-def make_manifest(
-    classes: dict[str, int] | None = None,
-    train: int = 12,
-    test: int = 6,
-    shuffle: int = 0,
-    known_classes: tuple[str, ...] | None = None,
-) -> Manifest:
-    counts = classes or {"Hole": 14, "crack": 12, "stain": 4}
-    names = [("train", "good", i) for i in range(train)] + [
-        ("test", "good", i) for i in range(test)
-    ]
-    names += [("test", name, i) for name, count in counts.items() for i in range(count)]
-    random.Random(shuffle).shuffle(names)
-    records = [
-        ImageRecord(
-            path=f"box/{split}/{name}/{i:03d}.png",
-            label=int(name != "good"),
-            class_name=name,
-            split=split,
-            sha256=hashlib.sha256(f"{split} {name} {i}".encode()).hexdigest(),
-        )
-        for split, name, i in names
-    ]
-    records.sort(key=lambda record: record.path)
-    known = tuple(sorted(counts)) if known_classes is None else known_classes
-    return Manifest("made", "box", tuple(records), known)
-
-
-def protocol(name: str, **params: object) -> Protocol:
-    made: Protocol = PROTOCOLS.get(name)(**params)
-    return made
-
-
-def split_all(
-    name: str,
-    manifest: Manifest,
-    seeds: Sequence[int] = (0,),
-    shots: Sequence[int] = (1, 10),
-    known_classes: Sequence[str] | None = None,
-    **params: object,
-) -> list[Split]:
-    made = protocol(name, **params)
-    return list(made.splits(manifest, seeds=seeds, shots=shots, known_classes=known_classes))
-
-
-def classes_of(manifest: Manifest, paths: Sequence[str]) -> set[str]:
-    return {manifest.by_path[path].class_name for path in paths}
 
 
 def test_general_removes_the_pool_for_every_number_of_shots() -> None:
@@ -130,7 +77,7 @@ def test_train_and_test_share_nothing(name: str) -> None:
         assert list(split.test) == sorted(split.test)
 
 
-@pytest.mark.parametrize("name", ["general", "hard"])
+@pytest.mark.parametrize("name", ["general", "hard", "contamination"])
 def test_the_order_of_listing_and_asking_does_not_matter(name: str) -> None:
     first, second = make_manifest(shuffle=1), make_manifest(shuffle=2)
     assert first == second and first.digest == second.digest
@@ -140,7 +87,7 @@ def test_the_order_of_listing_and_asking_does_not_matter(name: str) -> None:
     assert order == sorted(set(order))
 
 
-@pytest.mark.parametrize("name", ["general", "hard"])
+@pytest.mark.parametrize("name", ["general", "hard", "contamination"])
 def test_seeds_draw_apart(name: str) -> None:
     splits = split_all(name, make_manifest({"hole": 20, "crack": 20}), range(6), [4])
     drawn = [split.train_anomalies for split in splits]
@@ -179,17 +126,58 @@ def test_unknown_known_classes_are_refused() -> None:
         split_all("hard", manifest, known_classes=["stain"])
 
 
-def test_general_has_no_known_class() -> None:
-    with pytest.raises(UsageError, match="general has no known class, got crack: drop --known"):
-        split_all("general", make_manifest(), known_classes=["crack"])
+@pytest.mark.parametrize("name", ["general", "contamination"])
+def test_some_protocols_have_no_known_class(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} has no known class, got crack: drop --known"):
+        split_all(name, make_manifest(), known_classes=["crack"])
 
 
-@pytest.mark.parametrize("name", ["general", "hard"])
+@pytest.mark.parametrize("name", ["general", "hard", "contamination"])
 def test_wrong_requests(name: str) -> None:
     with pytest.raises(UsageError, match=r"expected 1 or more shots .* got 0"):
         split_all(name, make_manifest(), shots=[1, 0])
     with pytest.raises(UsageError, match="at least one seed"):
         split_all(name, make_manifest(), seeds=[])
+
+
+def with_copies(manifest: Manifest, content: str, *copies: str) -> Manifest:
+    """Return the manifest with some images' content in place of their own."""
+    records = [
+        replace(r, sha256=manifest.by_path[content].sha256) if r.path in copies else r
+        for r in manifest.records
+    ]
+    return replace(manifest, records=tuple(records))
+
+
+def test_copies_of_the_drawn_anomalies_leave_the_test_set() -> None:
+    manifest = make_manifest()
+    known, other = "box/test/crack/003.png", "box/test/stain/001.png"
+    copied = with_copies(manifest, known, other)
+    plain, split = (split_all("hard", m, known_classes=["crack"])[1] for m in (manifest, copied))
+    assert set(plain.test) - set(split.test) == {other}
+    assert split.train_anomalies == plain.train_anomalies
+    for seed in range(20):
+        one, ten = split_all("general", copied, seeds=[seed])
+        drawn = {known, other} & set(ten.train_anomalies)
+        assert one.test == ten.test
+        assert len({known, other} & set(ten.test)) == (0 if drawn else 2)
+
+
+def test_copies_of_normals_and_of_test_images_stay() -> None:
+    manifest = make_manifest()
+    train, test = "box/train/good/001.png", "box/test/good/002.png"
+    first = with_copies(
+        with_copies(manifest, train, test), "box/test/good/000.png", "box/test/good/001.png"
+    )
+    assert split_all("general", first)[0].test == split_all("general", manifest)[0].test
+
+
+def test_nothing_but_copies_is_no_test_set() -> None:
+    manifest = make_manifest({"hole": 3, "crack": 2})
+    copies = ("box/test/crack/000.png", "box/test/crack/001.png")
+    copied = with_copies(manifest, "box/test/hole/000.png", *copies)
+    with pytest.raises(DataError, match="made/box has only normal images .* take the copies out"):
+        split_all("hard", copied, shots=[1], known_classes=["hole"])
 
 
 def test_parameters() -> None:
@@ -216,7 +204,7 @@ def test_hard_needs_two_classes() -> None:
         split_all("hard", make_manifest(known_classes=("absent",)))
 
 
-@pytest.mark.parametrize("name", ["general", "hard"])
+@pytest.mark.parametrize("name", ["general", "hard", "contamination"])
 @pytest.mark.parametrize("missing", ["train", "test"])
 def test_normals_are_needed(name: str, missing: str) -> None:
     manifest = make_manifest(train=0) if missing == "train" else make_manifest(test=0)
@@ -231,7 +219,7 @@ def test_golden_splits() -> None:
     assert manifest.digest == golden["manifest"]
     digests = {
         f"{split.protocol} {split.known_class} {split.shots} {split.seed}": split.digest
-        for name in ("general", "hard")
+        for name in ("general", "hard", "contamination")
         for split in split_all(name, manifest, seeds=[0, 1])
     }
     assert digests == golden["splits"]

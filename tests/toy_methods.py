@@ -11,7 +11,12 @@ import numpy.typing as npt
 from pydantic import Field
 
 from osadbench.errors import ContractError
-from osadbench.method import Method, check_images, check_training_data
+from osadbench.method import (
+    Method,
+    check_adaptation_data,
+    check_images,
+    check_training_data,
+)
 from osadbench.params import Params
 from osadbench.types import FloatArray, ImageSequence, Split
 
@@ -306,6 +311,59 @@ class SkipsEverySplit(Nearest):
 class SkipsEverySplitButUnderSmoke(Nearest):
     def skip(self, split: Split) -> str | None:
         return None if self.engine.preset == "smoke" else "has a form under smoke only"
+
+
+class Adapts(Nearest):
+    """Forgets the normals that it knows for those of another domain."""
+
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        self._require_fitted("normals_", "adapt")
+        check_adaptation_data(X, y, epochs)
+        return self._take(X)
+
+    def _take(self, X: ImageSequence) -> Self:
+        self.normals_ = self.moved(thumbnails(X) @ self.projection_)
+        return self
+
+    def moved(self, features: FloatArray) -> FloatArray:
+        return features
+
+
+class AdaptsInVain(Adapts):
+    def _take(self, X: ImageSequence) -> Self:
+        return self
+
+
+class AdaptsAtRandom(Adapts):
+    def moved(self, features: FloatArray) -> FloatArray:
+        noise: FloatArray = np.random.default_rng().normal(0, 9, features.shape)
+        return features + noise
+
+
+class AdaptsToAnything(Adapts):
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        self._require_fitted("normals_", "adapt")
+        return self._take(X)
+
+
+class AdaptsUnfitted(Adapts):
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        check_adaptation_data(X, y, epochs)
+        return self._take(X) if hasattr(self, "normals_") else self
+
+
+class AdaptReturnsNone(Adapts):
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        super().adapt(X, y, epochs=epochs)
+        return None  # type: ignore[return-value]
+
+
+class SaysThatItCanAdapt(Nearest):
+    """Says so, and has none."""
+
+    @property
+    def adapts(self) -> bool:
+        return True
 
 
 class WithMaps(Nearest):

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy.typing as npt
 
+from osadbench.errors import ContractError
 from osadbench.method import Method
-from osadbench.nn import fitting, localise
+from osadbench.nn import adapting, fitting, localise
 from osadbench.nn import sampler as samplers
 from osadbench.nn.schedule import OptimiserParams
 from osadbench.nn.taps import LAST, Tap
@@ -47,6 +48,9 @@ class NetworkMethod(Method):
         initial_digest_: Digest of all trained tensors before training.
         fitted_digest_: The same after training.
         notes_: Remarks on the fit, one line each, for the record and the tables.
+
+    Attributes (after ``adapt``):
+        adapt_losses_: Mean loss per epoch of the training that went on.
     """
 
     Params: ClassVar[type[Params]] = OptimiserParams
@@ -56,6 +60,7 @@ class NetworkMethod(Method):
 
     network_: nn.Module
     losses_: list[float]
+    adapt_losses_: list[float]
     initial_digest_: str
     fitted_digest_: str
     notes_: list[str]
@@ -130,6 +135,10 @@ class NetworkMethod(Method):
         The default keeps nothing.
         """
 
+    def after_adapting(self, network: Any, training: fitting.Training) -> None:
+        """Keep what scoring needs on the new domain; the default is :meth:`after_training`."""
+        self.after_training(network, training)
+
     def patch_maps(self, network: Any, maps: Sequence[Tensor]) -> list[Tensor] | None:
         """Return patch scores ``(B, h, w)`` for score maps, which take their mean.
 
@@ -140,6 +149,30 @@ class NetworkMethod(Method):
     def fit(self, X: ImageSequence, y: npt.ArrayLike) -> Self:
         """Train the network; see :meth:`osadbench.method.Method.fit`."""
         fitting.fit(self, X, y)
+        return self
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the method has the shared loop's ``fit``, or says what comes after adapting."""
+        cls, shared = type(self), NetworkMethod
+        return cls.fit is shared.fit or cls.after_adapting is not shared.after_adapting
+
+    def adapt(self, X: ImageSequence, y: npt.ArrayLike, *, epochs: int) -> Self:
+        """Go on training on normals of another domain; see :meth:`osadbench.method.Method.adapt`.
+
+        DRA (appendix C.3) fine-tunes for ten epochs on the target's normals and says no more. Ours:
+        the loss, augmentations and pseudo anomalies are those of the fit, now of the new normals,
+        and heads that learn from labelled anomalies see normals only; the optimiser and its
+        schedule start anew; what was prepared before training (a centre, a range of inputs) stays;
+        what scoring needs beside the network (references, a mean) is taken from the new normals.
+        """
+        self._require_fitted("network_", "adapt")
+        if not self.adapts:
+            raise ContractError(
+                f"{type(self).__name__} cannot go on training on another domain: its fit is more "
+                "than the shared loop"
+            )
+        adapting.adapt(self, X, y, epochs)
         return self
 
     def score(self, X: ImageSequence) -> FloatArray:

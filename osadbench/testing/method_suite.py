@@ -8,6 +8,7 @@ from typing import Any
 
 from osadbench.method import Method
 from osadbench.settings import Engine
+from osadbench.testing import adapt_checks as adapting
 from osadbench.testing import input_checks as inputs
 from osadbench.testing import manners_checks as manners
 from osadbench.testing import score_checks as scores
@@ -32,6 +33,7 @@ _CHECKS: Mapping[str, Check] = {
     "training has an effect": scores.training_has_an_effect,
     "labelled anomalies matter": scores.labelled_anomalies_matter,
     "a second fit forgets the first": scores.refit_forgets,
+    "adapt, where there is one, goes on from fit": adapting.adapt_goes_on_from_fit,
     "score before fit raises NotFittedError": inputs.score_before_fit_raises,
     "wrong input raises ContractError": inputs.wrong_input_raises,
     "external outliers are taken where needed only": inputs.outliers_only_where_needed,
@@ -77,7 +79,7 @@ def check_method(
 ) -> list[CheckResult]:
     """Check that a method keeps the contract of :mod:`osadbench.method`, on small drawn images.
 
-    About fifteen fits on 30 images of 64 x 64 pixels, and on 12 external outliers beside them for
+    Some seventeen fits on 30 images of 64 x 64 pixels, and on 12 external outliers beside them for
     methods that need some. The guarantees are those named in the contract
     and in :data:`METHOD_CHECKS`; the selection and the floor of the AUROC are ours.
 

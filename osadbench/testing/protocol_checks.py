@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from typing import Any
@@ -12,6 +12,7 @@ from osadbench.errors import DataError, UsageError
 from osadbench.protocol import Protocol
 from osadbench.testing.other_process import call_in_other_process
 from osadbench.testing.results import expect, raises
+from osadbench.testing.toys import toy_manifest
 from osadbench.types import Manifest, Split
 
 __all__ = ["ProtocolCase"]
@@ -32,7 +33,23 @@ class ProtocolCase:
         """Return the splits by a new instance, by default of the case's manifest."""
         protocol = self.protocol_class(**self.params)
         wanted = {"seeds": _SEEDS, "shots": _SHOTS, **changes}
-        return list(protocol.splits(self.manifest if manifest is None else manifest, **wanted))
+        tested = self.manifest if manifest is None else manifest
+        return list(protocol.splits_among(tested, [tested, *self.others], **wanted))
+
+    @cached_property
+    def others(self) -> list[Manifest]:
+        """Two further categories of the dataset, for protocols that train on others."""
+        names = [name for name in ("first", "second", "third") if name != self.manifest.category]
+        toys = [toy_manifest(category=name) for name in names[:2]]
+        return [replace(toy, dataset=self.manifest.dataset) for toy in toys]
+
+    def trained_on(self, split: Split) -> Manifest:
+        """Return the manifest of what ``fit`` gets: the source's, or the case's own."""
+        if split.adaptation is None:
+            return self.manifest
+        source, by_category = split.adaptation.source, {m.category: m for m in self.others}
+        expect(source in by_category, f"{_name(split)} is trained on {source!r}, which isn't there")
+        return by_category[source]
 
     @cached_property
     def splits(self) -> list[Split]:
@@ -55,23 +72,32 @@ def splits_say_what_they_are(case: ProtocolCase) -> None:
     )
     digest, name = case.manifest.digest, case.manifest.dataset
     expect(all(s.manifest_digest == digest for s in case.splits), "a split has another digest")
+    for split in case.splits:
+        if split.adaptation is not None:
+            source = case.trained_on(split).digest
+            expect(
+                split.adaptation.source_digest == source,
+                f"{_name(split)} has another source digest",
+            )
     expect(all(s.dataset == name for s in case.splits), f"a split is not of dataset {name!r}")
     expect(len({s.digest for s in case.splits}) == len(case.splits), "a split is there twice")
 
 
 def paths_are_sorted(case: ProtocolCase) -> None:
-    """``train_normals`` and ``test`` are sorted, and no path is in one of the three twice."""
+    """All paths but the labelled anomalies' are sorted, and none is twice in one place."""
     for split in case.splits:
-        for paths in (split.train_normals, split.test):
+        adapted = _adapted(split)
+        for paths in (split.train_normals, split.test, adapted):
             expect(list(paths) == sorted(paths), f"the paths of {_name(split)} are not sorted")
-        for paths in (split.train_normals, split.train_anomalies, split.test):
+        for paths in (split.train_normals, split.train_anomalies, split.test, adapted):
             expect(len(set(paths)) == len(paths), f"{_name(split)} holds a path twice")
 
 
 def train_and_test_are_disjoint(case: ProtocolCase) -> None:
     """No test image is trained on."""
     for split in case.splits:
-        both = {*split.train_normals, *split.train_anomalies} & set(split.test)
+        trained = {*split.train_normals, *split.train_anomalies, *_adapted(split)}
+        both = trained & set(split.test)
         expect(
             not both,
             f"{_name(split)} trains and tests on {len(both)} images: {min(both, default='')}",
@@ -79,14 +105,20 @@ def train_and_test_are_disjoint(case: ProtocolCase) -> None:
 
 
 def labels_are_in_their_places(case: ProtocolCase) -> None:
-    """Training normals are normal, labelled anomalies anomalous, and the test has both."""
-    label = {path: record.label for path, record in case.manifest.by_path.items()}
+    """Training normals are normal, labelled anomalies anomalous, and the test has both.
+
+    Of the training normals of a protocol that declares ``unlabelled_anomalies``, most are normal.
+    """
     for split in case.splits:
-        unknown = {*split.train_normals, *split.train_anomalies, *split.test} - set(label)
-        expect(not unknown, f"{_name(split)} has {min(unknown, default='')}, not in the manifest")
-        expect({label[p] for p in split.train_normals} == {0}, "train_normals are not all normal")
-        expect({label[p] for p in split.train_anomalies} == {1}, "train_anomalies hold normals")
-        expect({label[p] for p in split.test} == {0, 1}, f"{_name(split)} tests only one label")
+        own, trained = case.manifest, case.trained_on(split)
+        normals = _labels(split, trained, split.train_normals)
+        if case.protocol_class.unlabelled_anomalies:
+            expect(2 * sum(normals) < len(normals), "most train_normals are anomalies")
+        else:
+            expect(not any(normals), "train_normals are not all normal")
+        expect(all(_labels(split, trained, split.train_anomalies)), "train_anomalies hold normals")
+        expect(not any(_labels(split, own, _adapted(split))), "adaptation.normals hold anomalies")
+        expect({*_labels(split, own, split.test)} == {0, 1}, f"{_name(split)} tests only one label")
 
 
 def same_seeds_same_splits(case: ProtocolCase) -> None:
@@ -136,8 +168,19 @@ def impossible_requests_are_refused(case: ProtocolCase) -> None:
         raises(DataError, what, case.split, poor)
 
 
-def _cell(split: Split) -> tuple[str, str, int]:
-    return split.category, split.known_class, split.seed
+def _labels(split: Split, manifest: Manifest, paths: Sequence[str]) -> list[int]:
+    """Return the labels of paths, all of which must be in the manifest."""
+    unknown = set(paths) - set(manifest.by_path)
+    expect(not unknown, f"{_name(split)} has {min(unknown, default='')}, not in the manifest")
+    return [manifest.by_path[path].label for path in paths]
+
+
+def _adapted(split: Split) -> tuple[str, ...]:
+    return () if split.adaptation is None else split.adaptation.normals
+
+
+def _cell(split: Split) -> tuple[str, int]:
+    return split.row, split.seed
 
 
 def _name(split: Split) -> str:

@@ -78,6 +78,7 @@ def toy_manifest(
     n_normal: int = 40,
     n_anomaly: int = 15,
     classes: tuple[str, ...] = ("crack", "hole", "stain"),
+    category: str = "",
 ) -> Manifest:
     """Return the manifest of a dataset that exists on paper only, for checks of protocols.
 
@@ -85,18 +86,22 @@ def toy_manifest(
         n_normal: Normal images; three quarters, rounded up, stand in ``"train"``.
         n_anomaly: Anomalies of each class, all in ``"test"``.
         classes: Names of the anomaly classes; all may serve as the known class.
+        category: Name of the category, in whose folder the images then are.
     """
     n_test = n_normal // 4
     counts = [("train", NORMAL_CLASS, n_normal - n_test), ("test", NORMAL_CLASS, n_test)]
     counts += [("test", name, n_anomaly) for name in classes]
+    folder = f"{category}/" if category else ""
     records = [
-        _record(split, name, index) for split, name, count in counts for index in range(count)
+        _record(folder, split, name, index)
+        for split, name, count in counts
+        for index in range(count)
     ]
     ordered = tuple(sorted(records, key=lambda record: record.path))
-    return Manifest("toy", "", ordered, known_classes=classes)
+    return Manifest("toy", category, ordered, known_classes=classes)
 
 
-def _record(split: str, class_name: str, index: int) -> ImageRecord:
-    path = f"{split}/{class_name}/{index:03d}.png"
+def _record(folder: str, split: str, class_name: str, index: int) -> ImageRecord:
+    path = f"{folder}{split}/{class_name}/{index:03d}.png"
     sha256 = hashlib.sha256(path.encode()).hexdigest()
     return ImageRecord(path, int(class_name != NORMAL_CLASS), class_name, split, sha256)
