@@ -1,4 +1,4 @@
-"""The Wilcoxon signed-rank test between two methods, and Holm's correction for several tests.
+"""The Wilcoxon signed-rank test between two methods.
 
 The test is written out here, because importing ``scipy.stats`` takes longer than a whole report
 may; the tests of this module hold it against SciPy.
@@ -7,22 +7,18 @@ may; the tests of this module hold it against SciPy.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from osadbench.errors import ContractError
+from osadbench.stats.pairs import Values, doubled_ranks, printed_differences
 
-__all__ = ["WilcoxonResult", "holm", "wilcoxon"]
+__all__ = ["WilcoxonResult", "wilcoxon"]
 
 #: Sizes up to which SciPy's ``method="auto"`` takes the exact distribution: without ties and zeros
 #: among the differences, and with them.
 _EXACT_WITHOUT_TIES, _EXACT_WITH_TIES = 50, 13
-
-
-_Values = Sequence[float] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ class WilcoxonResult:
     method: str
 
 
-def wilcoxon(a: _Values, b: _Values, *, decimals: int = 3) -> WilcoxonResult:
+def wilcoxon(a: Values, b: Values, *, decimals: int = 3) -> WilcoxonResult:
     """Test two-sided whether paired results differ, as the DevNet and DRA papers do.
 
     The values are rounded as they are printed, and so are their differences: the papers' p-values
@@ -65,12 +61,12 @@ def wilcoxon(a: _Values, b: _Values, *, decimals: int = 3) -> WilcoxonResult:
     Raises:
         ContractError: The lengths differ, or a value is NaN or infinite.
     """
-    difference = _differences(a, b, decimals)
+    difference = printed_differences(a, b, decimals)
     nonzero = difference[difference != 0]
     n, n_zero = len(difference), len(difference) - len(nonzero)
     if not len(nonzero):
         return WilcoxonResult(n, n_zero, 0.0, 1.0, 1.0, "all-zero")
-    ranks, tie_sizes = _doubled_ranks(np.abs(nonzero))
+    ranks, tie_sizes = doubled_ranks(np.abs(nonzero))
     positive = int(ranks[nonzero > 0].sum())
     doubled_w = min(positive, int(ranks.sum()) - positive)
     without_ties = not n_zero and tie_sizes.max() == 1
@@ -78,36 +74,6 @@ def wilcoxon(a: _Values, b: _Values, *, decimals: int = 3) -> WilcoxonResult:
     p = _exact_p(doubled_w, ranks) if exact else _approximate_p(doubled_w / 2, tie_sizes)
     smallest = 2.0 ** (1 - len(nonzero))
     return WilcoxonResult(n, n_zero, doubled_w / 2, p, smallest, "exact" if exact else "approx")
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number (Holm 1979, step-down), in the order given."""
-    corrected = [0.0] * len(p_values)
-    largest = 0.0
-    for done, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        largest = max(largest, min(1.0, (len(p_values) - done) * p_values[index]))
-        corrected[index] = largest
-    return corrected
-
-
-def _differences(a: _Values, b: _Values, decimals: int) -> npt.NDArray[np.float64]:
-    if len(a) != len(b):
-        raise ContractError(f"expected results in pairs, got {len(a)} against {len(b)}")
-    if not all(map(math.isfinite, [*a, *b])):
-        raise ContractError("expected finite results to compare, got NaN or infinity")
-    # Python's round, unlike NumPy's, agrees with what formatting prints.
-    printed = (
-        (round(float(x), decimals), round(float(y), decimals)) for x, y in zip(a, b, strict=True)
-    )
-    return np.array([round(x - y, decimals) for x, y in printed], dtype=np.float64)
-
-
-def _doubled_ranks(
-    values: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return twice each value's average rank, a whole number, and the sizes of the ties."""
-    _, place, sizes = np.unique(values, return_inverse=True, return_counts=True)
-    return (2 * np.cumsum(sizes) - sizes + 1)[place], sizes
 
 
 def _exact_p(doubled_w: int, ranks: npt.NDArray[np.int64]) -> float:

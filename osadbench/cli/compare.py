@@ -1,0 +1,150 @@
+"""The command ``compare``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from osadbench.cli.stored import format_option, read_store
+from osadbench.errors import StoreError, UsageError, did_you_mean
+from osadbench.metrics import METRICS
+from osadbench.report.difference_parts import Side
+from osadbench.report.differences import differences
+from osadbench.report.differences_text import render_differences
+from osadbench.report.grouping import manifest_of, tell_apart
+from osadbench.types import Record
+
+__all__ = ["COMMANDS"]
+
+#: In a docstring, the sign that keeps lines from being joined could not stand.
+_HELP = """\b
+A and B are written alike:
+  STORE             a results folder
+  STORE:METHOD      one of its columns, such as results/runs:dra
+  STORE@PRESET      its results of a preset, such as results/runs@frozen
+  STORE@COMMIT      those of a commit, by 7 or more of its digits
+  STORE@NAME=VALUE  those of an engine setting, weights or manifest
+@ may come several times, :METHOD comes last. Results of preset smoke take
+part where @smoke names them."""
+_GRAMMAR = "STORE, STORE@PRESET, STORE@COMMIT or STORE@NAME=VALUE, each with :METHOD if wanted"
+
+
+@click.command(epilog=_HELP)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@format_option
+@click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
+@click.option(
+    "--level",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.95,
+    show_default=True,
+    help="Confidence of the intervals.",
+)
+@click.option("--bootstrap", is_flag=True, help="Draw the test images anew, instead of DeLong.")
+@click.option("--all", "show_all", is_flag=True, help="List cells with the same scores, too.")
+@click.option("--allow-partial", is_flag=True, help="Test over the cells that both sides have.")
+def compare(
+    first: str,
+    second: str,
+    format_: str,
+    metric: str,
+    level: float,
+    bootstrap: bool,
+    show_all: bool,
+    allow_partial: bool,
+) -> None:
+    """Say which cells of A and B differ, by how much, and how surely.
+
+    Cells are paired by protocol, dataset, row, shots, seed and method. With a METHOD on either
+    side, that method is compared with the other side's METHOD, or with itself. Intervals of the
+    difference of two AUROCs are on the same test images.
+    """
+    if metric not in METRICS:
+        raise UsageError(f"no metric {metric!r}: {did_you_mean(metric, METRICS)}")
+    one, other = _parse(first), _parse(second)
+    found = differences(
+        _side(one, one.label or other.label),
+        _side(other, other.label or one.label),
+        by_label=not (one.label or other.label),
+        metric=metric,
+        level=level,
+        bootstrap=bootstrap,
+        allow_partial=allow_partial,
+    )
+    click.echo(render_differences(found, format_, show_all=show_all), nl=False)
+
+
+class _Asked(NamedTuple):
+    """One side as it was asked for."""
+
+    text: str
+    folder: Path
+    chosen: list[str]
+    label: str
+
+
+def _parse(text: str) -> _Asked:
+    """Split a side's text; the folder is the longest beginning that is one."""
+    for folder, rest in _beginnings(text):
+        match = re.fullmatch(r"((?:@[^@:]+)*)(?::(.+))?", rest)
+        if folder.is_dir() and match is not None:
+            return _Asked(text, folder, match[1].split("@")[1:], match[2] or "")
+    raise StoreError(f"no results folder begins {text!r}: expected {_GRAMMAR}")
+
+
+def _beginnings(text: str) -> Iterator[tuple[Path, str]]:
+    ends = [len(text), *(match.start() for match in re.finditer("[@:]", text))]
+    for end in sorted(ends, reverse=True):
+        if end:
+            yield Path(text[:end]), text[end:]
+
+
+def _side(asked: _Asked, label: str) -> Side:
+    store, records = read_store(asked.folder)
+    records = tell_apart(records)
+    presets = {str(record.engine.get("preset")) for record in records}
+    if "smoke" not in asked.chosen:
+        records = [record for record in records if record.engine.get("preset") != "smoke"]
+    for word in asked.chosen:
+        kept = [record for record in records if _fits(record, word, presets)]
+        if not kept:
+            raise UsageError(f"{asked.text}: no results of {word!r}: {_known(records, word)}")
+        records = kept
+    if label:
+        labels = {record.label for record in records}
+        if label not in labels:
+            hint = did_you_mean(label, labels)
+            raise UsageError(f"{asked.text}: no results of method {label!r}: {hint}")
+        records = [record for record in records if record.label == label]
+    name = asked.text if asked.label == label else f"{asked.text}:{label}"
+    return Side(name, records, store.scores)
+
+
+def _fits(record: Record, word: str, presets: set[str]) -> bool:
+    name, equals, value = word.partition("=")
+    if name in ("weights", "manifest") and equals:
+        found = record.weights if name == "weights" else manifest_of(record)
+        # A digest is given without its kind: a colon ends what chooses.
+        return found.startswith(value) or found.partition(":")[2].startswith(value)
+    if equals:
+        return str(record.engine.get(name)).replace(" ", "") == value.replace(" ", "")
+    if word in presets:
+        return record.engine.get("preset") == word
+    commit = str(record.provenance.get("commit") or "")
+    return len(word) >= 7 and commit.startswith(word.lower())
+
+
+def _known(records: list[Record], word: str) -> str:
+    name, equals, _ = word.partition("=")
+    if equals:
+        return did_you_mean(name, {"weights", "manifest", *(k for r in records for k in r.engine)})
+    commits = {str(r.provenance.get("commit") or "unknown")[:10] for r in records}
+    return did_you_mean(word, {*(str(r.engine.get("preset")) for r in records), *commits})
+
+
+COMMANDS = (compare,)

@@ -1,0 +1,126 @@
+"""The command ``ranks``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from osadbench.cli.options import output_option
+from osadbench.cli.stored import filter_options, format_option, only, read_store
+from osadbench.errors import UsageError
+from osadbench.params import split_components
+from osadbench.report import build_report
+from osadbench.report.diagram import SUFFIXES, Diagram, save_diagram
+from osadbench.report.published_ranks import published_ranks
+from osadbench.report.ranks import RankTable, rank_report, render_ranks
+from osadbench.types import Record
+
+__all__ = ["COMMANDS"]
+
+
+@click.command()
+@output_option
+@format_option
+@filter_options
+@click.option("-m", "--methods", multiple=True, help="Only these methods.")
+@click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
+@click.option("--published", metavar="TABLE", help="A paper's table instead, such as dra-1.")
+@click.option(
+    "--over",
+    type=click.Choice(["rows", "datasets"]),
+    default="rows",
+    show_default=True,
+    help="Rank in each row, or in each dataset's mean.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.05,
+    show_default=True,
+    help="Level of Nemenyi's test.",
+)
+@click.option(
+    "--diagram",
+    "diagrams",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help=f"Save the critical-difference diagram, too: a name that ends in {', '.join(SUFFIXES)}.",
+)
+@click.option("--include-smoke", is_flag=True, help="Rank results of preset smoke too.")
+@click.option("--allow-partial", is_flag=True, help="Rank the rows that all methods have.")
+def ranks(
+    output: Path,
+    format_: str,
+    protocol: tuple[str, ...],
+    dataset: tuple[str, ...],
+    shots: tuple[str, ...],
+    methods: tuple[str, ...],
+    metric: str,
+    published: str | None,
+    over: str,
+    alpha: float,
+    diagrams: tuple[Path, ...],
+    include_smoke: bool,
+    allow_partial: bool,
+) -> None:
+    """Rank the methods in each row, and test whether their mean ranks differ.
+
+    Friedman's test over the rows, with Iman and Davenport's correction, then Nemenyi's critical
+    difference of mean ranks. One table for each protocol, number of shots, preset and backbone.
+    """
+    chosen = split_components(",".join(methods))
+    if published is not None:
+        if protocol or dataset or metric != "auroc" or include_smoke:
+            raise UsageError("--published goes with -m, --shots, --over and --alpha: drop the rest")
+        number = _one_number(shots)
+        table = published_ranks(
+            published, number, chosen, over=over, alpha=alpha, allow_partial=allow_partial
+        )
+        tables = [table]
+    else:
+        report = build_report(
+            _records(output, protocol=protocol, dataset=dataset, shots=shots),
+            metric=metric,
+            methods=chosen or None,
+            include_smoke=include_smoke,
+            allow_partial=allow_partial,
+        )
+        tables = rank_report(report, over=over, alpha=alpha, allow_partial=allow_partial)
+    if not tables:
+        raise UsageError("no results to rank: --include-smoke takes those of preset smoke")
+    for path in diagrams:
+        save_diagram(_diagram(tables), path)
+    click.echo(render_ranks(tables, format_), nl=False)
+
+
+def _records(output: Path, **filters: tuple[str, ...]) -> list[Record]:
+    _, records = read_store(output)
+    for field, texts in filters.items():
+        records = only(field, texts, records)
+    return records
+
+
+def _one_number(shots: Sequence[str]) -> int:
+    numbers = split_components(",".join(shots)) or ["10"]
+    if len(numbers) > 1 or not numbers[0].isdigit():
+        raise UsageError(f"--published ranks one number of shots, got {', '.join(numbers)}")
+    return int(numbers[0])
+
+
+def _diagram(tables: Sequence[RankTable]) -> Diagram:
+    if len(tables) > 1:
+        titles = "; ".join(table.title for table in tables)
+        raise UsageError(
+            f"one diagram shows one setting, got {len(tables)}: choose by -p, --shots or -d among "
+            f"{titles}"
+        )
+    (table,) = tables
+    if table.test is None or table.difference is None:
+        raise UsageError(f"nothing to draw, {table.notes[-1]}")
+    return Diagram(table.methods, table.test.mean_ranks, table.difference)
+
+
+COMMANDS = (ranks,)

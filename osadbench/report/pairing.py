@@ -1,0 +1,92 @@
+"""Which cells of two sets of records belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from osadbench.errors import UsageError
+from osadbench.report.grouping import manifest_of, place_of
+from osadbench.types import Record, split_title
+
+__all__ = ["CellPlace", "Pair", "pair_records"]
+
+
+class CellPlace(NamedTuple):
+    """Where a cell stands; ``label`` is empty where two methods are compared."""
+
+    protocol: str
+    dataset: str
+    row: str
+    shots: int
+    label: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The records of one place, None where a side has none."""
+
+    place: CellPlace
+    first: Record | None
+    second: Record | None
+
+
+def pair_records(
+    first: Sequence[Record], second: Sequence[Record], *, by_label: bool = True
+) -> list[Pair]:
+    """Return the pairs by protocol, dataset, row, shots, method and seed.
+
+    Where a side has a method without labelled anomalies, its result, of 0 shots, is paired with the
+    other side's of every number of shots.
+
+    Args:
+        first: Records of one side.
+        second: Records of the other one.
+        by_label: Whether a method is paired with itself; otherwise each side is of one method, and
+            they are paired with each other.
+
+    Raises:
+        UsageError: A side has several records of one place.
+    """
+    sides = [_by_place(first, "A", by_label), _by_place(second, "B", by_label)]
+    everywhere = {*sides[0], *sides[1]}
+    labelled = {place._replace(shots=0) for place in everywhere if place.shots}
+    pairs = []
+    for place in sorted(everywhere):
+        found = [side.get(place, side.get(place._replace(shots=0))) for side in sides]
+        # A result of 0 shots that the other side lacks stands beside its results of others.
+        if place.shots or None not in found or place not in labelled:
+            pairs.append(Pair(place, *found))
+    return pairs
+
+
+def _by_place(records: Sequence[Record], name: str, by_label: bool) -> dict[CellPlace, Record]:
+    found: dict[CellPlace, Record] = {}
+    for record in sorted(records, key=lambda record: (record.label, record.row, record.seed)):
+        label = record.label if by_label else ""
+        place = CellPlace(
+            record.protocol, place_of(record), record.row, record.shots, label, record.seed
+        )
+        other = found.setdefault(place, record)
+        if other is not record:
+            raise UsageError(
+                f"{name} has several results of {record.label} on {split_title(record)}: choose "
+                f"by @{' or @'.join(_apart(record, other))}"
+            )
+    return found
+
+
+def _apart(record: Record, other: Record) -> list[str]:
+    """Return what tells two records of one place apart, as it is typed."""
+    a, b = record.engine, other.engine
+    if a.get("preset") != b.get("preset"):
+        return [str(a.get("preset")), str(b.get("preset"))]
+    for key in sorted({*a, *b}):
+        if a.get(key) != b.get(key):
+            return [f"{key}={a.get(key)}", f"{key}={b.get(key)}"]
+    if manifest_of(record) != manifest_of(other):
+        return [f"manifest={manifest_of(one)[:12]}" for one in (record, other)]
+    digests = (one.weights.rpartition(":")[2][:12] for one in (record, other))
+    return [f"weights={digest}" for digest in digests]

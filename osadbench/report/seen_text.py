@@ -1,0 +1,83 @@
+"""The AUROC of seen and of unseen classes as text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import groupby
+from typing import Any
+
+from osadbench.report import wording
+from osadbench.report.seen import PARTS, Part, SeenCell
+from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
+from osadbench.report.tables import DIGITS
+
+__all__ = ["render_seen"]
+
+#: Version of the layout that the JSON format writes.
+SCHEMA = 1
+_VALUES = ("mean", "std", "n", "anomalies")
+_COLUMNS = (
+    *("protocol", "shots", "preset", "dataset", "row", "method", "expected"),
+    *(f"{part}_{value}" for part in PARTS for value in _VALUES),
+    "reasons",
+)
+
+
+def render_seen(cells: Sequence[SeenCell], format: str) -> str:
+    """Return cells as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
+    if format == "json":
+        return as_documents(SCHEMA, cells=[asdict(cell) for cell in cells])
+    if format == "csv":
+        return as_lines([_line(cell) for cell in cells], _COLUMNS)
+    groups = groupby(cells, key=lambda cell: (id(cell.setting), cell.dataset))
+    return sheets_text([_sheet(list(group)) for _, group in groups], format)
+
+
+def _line(cell: SeenCell) -> dict[str, Any]:
+    setting = cell.setting
+    line = {
+        "protocol": setting.protocol,
+        "shots": setting.shots,
+        "preset": setting.preset,
+        "dataset": cell.dataset,
+        "row": cell.row,
+        "method": cell.label,
+        "expected": cell.expected,
+        "reasons": "; ".join(cell.reasons),
+    }
+    for name, part in zip(PARTS, (cell.all, cell.seen, cell.unseen), strict=True):
+        line |= {f"{name}_mean": part.mean, f"{name}_std": part.std, f"{name}_n": part.n}
+        line[f"{name}_anomalies"] = _span(part) if part.anomalies else None
+    return line
+
+
+def _sheet(cells: Sequence[SeenCell]) -> Sheet:
+    first = cells[0]
+    title = (
+        f"{first.dataset}, {wording.setting_text(first.setting)}, "
+        f"{wording.engine_text(first.setting)}: AUROC, mean±std over {first.expected} "
+        f"seed{'' if first.expected == 1 else 's'}, with the number of anomalies in brackets"
+    )
+    footnotes = list(dict.fromkeys(reason for cell in cells for reason in cell.reasons))
+    lines = []
+    for cell in cells:
+        marks = "".join(f"[{footnotes.index(reason) + 1}]" for reason in cell.reasons)
+        parts = (_text(part, cell.expected) for part in (cell.all, cell.seen, cell.unseen))
+        lines.append((cell.row, cell.label, *parts, marks))
+    heads = ("row", "method", "all classes", "seen classes", "unseen classes", "")
+    notes = tuple(f"[{i}] {footnote}" for i, footnote in enumerate(footnotes, 1))
+    return Sheet(title, heads, tuple(lines), notes)
+
+
+def _text(part: Part, expected: int) -> str:
+    if part.mean is None:
+        return wording.NO_RESULT
+    spread = "" if part.std is None else f"±{part.std:.{DIGITS}f}"
+    fraction = "" if part.n == expected else f" {part.n}/{expected}"
+    return f"{part.mean:.{DIGITS}f}{spread} ({_span(part)}){fraction}"
+
+
+def _span(part: Part) -> str:
+    low, high = part.anomalies or (0, 0)
+    return f"{low}" if low == high else f"{low} to {high}"
