@@ -1,0 +1,221 @@
+"""The command ``table``: a paper's table with our results beside the printed values."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import click
+from click.core import ParameterSource
+
+from osadbench import published, settings
+from osadbench.cli.options import output_option
+from osadbench.cli.request import DEFAULT_OUTPUT
+from osadbench.cli.stored import read_store
+from osadbench.cli.table_plan import lack_of
+from osadbench.cli.table_request import find_experiment
+from osadbench.errors import UsageError
+from osadbench.experiments import Experiment, experiment_rows, has_cell
+from osadbench.params import parse_component
+from osadbench.plan import Component, method_label, protocol_label
+from osadbench.registry import PROTOCOLS
+from osadbench.report.published_counts import render_counts
+from osadbench.report.published_data import as_csv, as_json
+from osadbench.report.published_latex import latex
+from osadbench.report.published_parts import ComparedTable
+from osadbench.report.published_table import Labels, build_published_table
+from osadbench.report.published_text import markdown, terminal
+from osadbench.report.sweep_figure import save_figure
+from osadbench.types import Record
+
+__all__ = ["COMMANDS", "echo_table"]
+
+logger = logging.getLogger("osadbench")
+
+FORMATS: Mapping[str, Callable[..., str]] = {
+    "terminal": terminal,
+    "markdown": markdown,
+    "csv": as_csv,
+    "json": as_json,
+    "latex": latex,
+}
+_SMOKE = "smoke"
+
+
+@click.command()
+@click.argument("name")
+@output_option
+@click.option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(tuple(FORMATS)),
+    default="terminal",
+    show_default=True,
+    help="Form of the table.",
+)
+@click.option("--published", "only", is_flag=True, help="The paper's values alone.")
+@click.option("--preset", help="Only results of this preset.")
+@click.option(
+    "--allow-mixed", is_flag=True, help="Show results made in several ways together, marked."
+)
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Draw a sweep into this PDF or PNG file, too.",
+)
+@click.pass_context
+def table(
+    context: click.Context,
+    name: str,
+    output: Path,
+    format_: str,
+    only: bool,
+    preset: str | None,
+    allow_mixed: bool,
+    figure: Path | None,
+) -> None:
+    """Print a table of the papers with our results beside the printed values.
+
+    NAME is a table, such as dra-2 (DRA's Table 2), or a sweep, such as devnet-samples; osadbench
+    run --table NAME computes what it needs. A difference is within both spreads (=) if it is at
+    most the sum of both standard deviations.
+    """
+    if name in published.COUNT_TABLES:
+        click.echo(render_counts(name, published.dataset_counts(name), format_), nl=False)
+        return
+    experiment = find_experiment(name)
+    if only:
+        _echo_published(experiment, format_)
+        return
+    # Without results, a table has the paper's values all the same; a folder that is named is meant.
+    is_default = context.get_parameter_source("output") is ParameterSource.DEFAULT
+    records = [] if is_default and not output.is_dir() else read_store(output)[1]
+    built = echo_table(experiment, records, output, format_, preset=preset, allow_mixed=allow_mixed)
+    if figure is not None:
+        save_figure(built, experiment, figure)
+        logger.info("wrote %s", figure)
+
+
+def _echo_published(experiment: Experiment, format_: str) -> None:
+    if not experiment.published:
+        raise UsageError(f"the values of {experiment.name} are a figure's and are no data here")
+    values = published.load(experiment.published)
+    built = build_published_table(experiment, values, [], _labels())
+    click.echo(FORMATS[format_](built, published_only=True), nl=False)
+
+
+def echo_table(
+    experiment: Experiment,
+    records: Sequence[Record],
+    output: Path,
+    format_: str = "terminal",
+    *,
+    preset: str | None = None,
+    allow_mixed: bool = False,
+) -> ComparedTable:
+    """Build, print and return a table, and say how to fill what is empty.
+
+    Args:
+        experiment: The table's experiment.
+        records: Results, of other tables too.
+        output: The folder they are of.
+        format_: A key of ``FORMATS``.
+        preset: Only results of this preset; None for all but those of preset smoke, which are no
+            measurements.
+        allow_mixed: Whether results made in several ways may stand together.
+
+    Raises:
+        UsageError: There is no such preset.
+        StoreError: Results made in several ways, unless ``allow_mixed``.
+    """
+    if preset is not None:
+        settings.engine(preset)
+    chosen = [record for record in records if _is_of(record, preset)]
+    values = published.load(experiment.published) if experiment.published else ()
+    built = build_published_table(experiment, values, chosen, _labels(), allow_mixed=allow_mixed)
+    click.echo(FORMATS[format_](built), nl=False)
+    for line in _what_is_missing(experiment, built, output, preset):
+        if format_ == "terminal":
+            click.echo(line)
+        else:
+            logger.info("%s", line)
+    return built
+
+
+def _is_of(record: Record, preset: str | None) -> bool:
+    name = record.engine.get("preset")
+    return name != _SMOKE if preset is None else name == preset
+
+
+def _labels() -> Labels:
+    @functools.cache
+    def method(preset: str, component: str) -> str:
+        # Records of a preset that has gone since fit no column.
+        if preset not in settings.PRESETS:
+            return ""
+        return method_label(Component(*parse_component(component)), preset)
+
+    @functools.cache
+    def protocol(component: str) -> str:
+        name, given = parse_component(component)
+        return protocol_label(Component(name, given)) if name in PROTOCOLS.names() else component
+
+    return Labels(method, protocol)
+
+
+def _what_is_missing(
+    experiment: Experiment, built: ComparedTable, output: Path, preset: str | None
+) -> Iterator[str]:
+    """Yield the command that fills the empty cells, and the datasets that are not here."""
+    empty = _datasets_of_empty_cells(experiment, built)
+    if not empty:
+        return
+    lacks = {name: lack_of(Component(name), None, None) for name in empty}
+    words = ["osadbench run --table", experiment.name]
+    words += ["-o", str(output)] if output != DEFAULT_OUTPUT else []
+    words += ["--preset", preset] if preset else []
+    yield ""
+    if all(lacks.values()):
+        yield "the empty cells need data that are not here:"
+    else:
+        yield f"to fill the empty cells: {' '.join(words)}"
+    for why, names in _by_reason(lacks).items():
+        yield f"  not here: {names}: {why}"
+
+
+def _datasets_of_empty_cells(experiment: Experiment, built: ComparedTable) -> list[str]:
+    rows = zip(experiment_rows(experiment), built.rows, strict=True)
+    found = (
+        place
+        for spec, row in rows
+        for column, cell in zip(experiment.columns, row.cells, strict=True)
+        if has_cell(spec, column) and cell is not None and cell.ours is not None
+        if cell.ours.mean is None and not cell.ours.skipped
+        for place in spec.places
+    )
+    return list(dict.fromkeys(found))
+
+
+def _by_reason(lacks: Mapping[str, str | None]) -> dict[str, str]:
+    """Return the names of what is missing by the reason, with a dataset's categories counted."""
+    found: dict[str, list[str]] = {}
+    for name, why in lacks.items():
+        if why is not None:
+            found.setdefault(why, []).append(name)
+    return {why: _listed(names) for why, names in found.items()}
+
+
+def _listed(names: Sequence[str]) -> str:
+    counts: dict[str, list[str]] = {}
+    for name in names:
+        counts.setdefault(name.partition("/")[0], []).append(name)
+    return ", ".join(
+        alike[0] if len(alike) == 1 else f"{name} ({len(alike)} categories)"
+        for name, alike in counts.items()
+    )
+
+
+COMMANDS = (table,)

@@ -1,0 +1,119 @@
+"""What of a paper's table can run here, and what lacks data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from osadbench.cli.table_request import TableRequest
+from osadbench.datasets import dataset_names, open_dataset
+from osadbench.errors import DataError, ParameterError, PluginError, PrecheckError, UsageError
+from osadbench.experiments import Job
+from osadbench.plan import Component, Lack, Plan, Request, join_plans, make_plan
+from osadbench.registry import PROTOCOLS
+from osadbench.store import Store
+
+__all__ = ["lack_of", "plan_table"]
+
+
+def plan_table(
+    requests: Sequence[TableRequest], store: Store, rerun: str
+) -> tuple[Plan, tuple[Lack, ...]]:
+    """Return the plan of all that can run here, and what lacks data, which stops nothing else.
+
+    Args:
+        requests: What :func:`table_requests` gave.
+        store: The results.
+        rerun: One of :data:`osadbench.plan.RERUN_POLICIES`.
+
+    Raises:
+        UsageError: Engine settings or parameters that a method doesn't take.
+        StoreError: A record of a newer version.
+    """
+    plans: list[Plan] = []
+    lacks: dict[tuple[str, str], int] = {}
+    for found in requests:
+        for lack in _plan_into(plans, found, store, rerun):
+            place = (lack.what, lack.why)
+            lacks[place] = lacks.get(place, 0) + lack.cells
+    return join_plans(plans), tuple(Lack(*place, n) for place, n in lacks.items())
+
+
+def _plan_into(plans: list[Plan], found: TableRequest, store: Store, rerun: str) -> Iterator[Lack]:
+    """Plan one part of a table, and yield what it lacks."""
+    job, request = found.job, found.request
+    here = list(request.datasets)
+    n_cells = job.cells(len(request.seeds))
+    for dataset in request.datasets:
+        why = lack_of(dataset, request.data_root, request.cache)
+        if why is not None:
+            before = _share(job, len(here))
+            here.remove(dataset)
+            yield Lack(dataset.name, why, round(n_cells * (before - _share(job, len(here)))))
+    if not _share(job, len(here)):
+        return
+    protocol = request.protocols[0].name
+    if protocol not in PROTOCOLS.names():
+        names = ", ".join(dataset.name for dataset in here)
+        yield Lack(names, f"this osadbench has no protocol {protocol!r}", n_cells)
+        return
+    yield from _plan_methods(plans, job, replace(request, datasets=tuple(here)), store, rerun)
+
+
+def _share(job: Job, n_here: int) -> float:
+    """Return the share of a job's cells that some of its datasets allow: pairs need two."""
+    n = len(job.datasets)
+    return n_here * (n_here - 1) / (n * (n - 1)) if n > 1 else n_here
+
+
+def _plan_methods(
+    plans: list[Plan], job: Job, request: Request, store: Store, rerun: str
+) -> Iterator[Lack]:
+    """Plan the methods of a job, and yield what single ones lack."""
+    whole = _try(request, store, rerun)
+    if isinstance(whole, Plan):
+        plans.append(whole)
+        return
+    names = ", ".join(dataset.name for dataset in request.datasets)
+    share = _share(job, len(request.datasets))
+    # One method's lack, such as external outliers, must not cost the others theirs.
+    for name, method in zip(job.methods, request.methods, strict=True):
+        planned = _try(replace(request, methods=(method,)), store, rerun)
+        if isinstance(planned, Plan):
+            plans.append(planned)
+            continue
+        alone = replace(job, methods=(name,), unlabelled=(name,) if name in job.unlabelled else ())
+        n_cells = round(alone.cells(len(request.seeds)) * share)
+        yield Lack(f"{name} on {names}", planned, n_cells)
+
+
+def _try(request: Request, store: Store, rerun: str) -> Plan | str:
+    """Return the plan of a request, or why its data don't allow one."""
+    try:
+        return make_plan(request, store, rerun)
+    except (ParameterError, PluginError):
+        raise
+    except (DataError, UsageError) as error:
+        return str(error)
+
+
+def lack_of(dataset: Component, data_root: Path | None, cache: Path | None) -> str | None:
+    """Return why a dataset or category can't be used here, or None where it is there.
+
+    Its images are not read.
+
+    Raises:
+        ParameterError: Parameters that it doesn't take.
+    """
+    name = dataset.name.partition("/")[0]
+    if name not in dataset_names():
+        return f"this osadbench has no dataset {name!r}"
+    try:
+        found, _ = open_dataset(dataset.name, data_root, cache=cache, **dataset.given)
+        found.categories()
+    except ParameterError:
+        raise
+    except (PrecheckError, UsageError) as error:
+        return str(error)
+    return None

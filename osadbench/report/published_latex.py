@@ -1,0 +1,99 @@
+r"""A paper's table as LaTeX; the document needs the booktabs package and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from osadbench.report.latex import escape
+from osadbench.report.published_layout import Line, Part, below, caption, parts
+from osadbench.report.published_parts import ComparedTable
+
+__all__ = ["latex"]
+
+#: Lines of text that fit on one page.
+_PAGE_LINES = 48
+#: Characters beside each other, gaps between columns among them, that a page holds in scriptsize.
+_PAGE_WIDTH, _GAP = 80, 1
+
+
+def latex(table: ComparedTable, *, published_only: bool = False) -> str:
+    r"""Return LaTeX tables, for each number of shots one, a long one cut to pages."""
+    title = escape(caption(table, published_only=published_only))
+    bodies = [
+        _tabular(part, lines)
+        for part in parts(table, published_only=published_only)
+        for lines in _pages(part.lines)
+    ]
+    blocks = [f"% osadbench {table.version}; needs \\usepackage{{booktabs}}"]
+    for i, body in enumerate(bodies, 1):
+        tail = f" (continued, {i} of {len(bodies)})" if i > 1 else ""
+        notes = below(table, published_only=published_only) if i == len(bodies) else []
+        blocks.append(_float(f"{title}{tail}.", body, notes))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _float(title: str, body: str, notes: Sequence[str]) -> str:
+    under = [r"\par\footnotesize", *(f"{_text(note)}\\par" for note in notes)] if notes else []
+    head = [r"\begin{table}", r"\centering", f"\\caption{{{title}}}"]
+    # What is wider than the text stands out on both sides alike.
+    return "\n".join([*head, r"\makebox[\textwidth]{%", f"{body}}}", *under, r"\end{table}"])
+
+
+def _pages(lines: Sequence[Line]) -> Iterator[list[Line]]:
+    """Yield the lines by pages; a row stays on one."""
+    page: list[Line] = []
+    for line in lines:
+        if line.first and len(page) > _PAGE_LINES - 3:
+            yield page
+            page = []
+        page.append(line)
+    if page:
+        yield page
+
+
+def _tabular(part: Part, lines: Sequence[Line]) -> str:
+    rows = [
+        [line.name.rpartition("/")[2], *[line.what] * part.labelled, *line.texts] for line in lines
+    ]
+    left = 1 + part.labelled
+    height = max(map(len, part.heads))
+    # Titles stand on the line above the numbers, as far up as they are long.
+    heads = [
+        [""] * left + [(("",) * (height - len(head)) + head)[i] for head in part.heads]
+        for i in range(height)
+    ]
+    columns = zip(*heads, *rows, strict=True)
+    width = sum(max(map(len, column)) + _GAP for column in columns)
+    size = r"\tiny" if width > _PAGE_WIDTH else r"\scriptsize"
+    return "\n".join(
+        [
+            f"{{{size}\\setlength{{\\tabcolsep}}{{2pt}}%",
+            f"\\begin{{tabular}}{{{'l' * left}{'r' * len(part.heads)}}}",
+            r"\toprule",
+            *map(_line, heads),
+            r"\midrule",
+            *_body(lines, rows),
+            r"\bottomrule",
+            r"\end{tabular}}",
+        ]
+    )
+
+
+def _body(lines: Sequence[Line], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the rows, with a line for each dataset that has several of them."""
+    dataset = None
+    for i, (line, row) in enumerate(zip(lines, rows, strict=True)):
+        of, slash, _ = line.name.rpartition("/")
+        if line.first and slash and of != dataset:
+            yield from [r"\addlinespace"] * bool(i)
+            yield f"\\multicolumn{{{len(row)}}}{{l}}{{\\textit{{{_text(of)}}}}} \\\\"
+        dataset = of if line.first else dataset
+        yield _line(row)
+
+
+def _line(texts: Sequence[str]) -> str:
+    return f"{' & '.join(map(_text, texts))} \\\\"
+
+
+def _text(text: str) -> str:
+    return "--" if text == "-" else escape(text).replace("†", r"$^\dagger$")

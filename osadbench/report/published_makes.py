@@ -1,0 +1,100 @@
+"""Whether results were made in one way, so that they may stand in one table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from osadbench.errors import StoreError
+from osadbench.report.facts import short_weights
+from osadbench.report.grouping import NO_WEIGHTS, manifest_of, place_of
+from osadbench.types import Record
+
+__all__ = ["Makes", "makes_of"]
+
+#: Packages whose versions may differ within a table: they don't compute.
+_IDLE = frozenset({"python"})
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Makes:
+    """The ways in which the results of one table were made.
+
+    Attributes:
+        usual: What most results have, by aspect, such as ``"preset"``.
+        differences: One line for each aspect in which results differ.
+    """
+
+    usual: Mapping[str, str]
+    differences: tuple[str, ...]
+
+    def oddities(self, record: Record) -> int:
+        """Return in how many aspects a record differs from most of the table."""
+        return sum(self.usual.get(aspect, value) != value for aspect, value in _aspects(record))
+
+    def refuse_mixed(self) -> None:
+        """Check that there is but one.
+
+        Raises:
+            StoreError: There are several; all that differs is named.
+        """
+        if not self.differences:
+            return
+        hint = "name one --preset, " if self.differences[0].startswith("preset:") else ""
+        raise StoreError(
+            f"results of one table must be made in one way, but here differ: "
+            f"{'; '.join(self.differences)}: {hint}use a folder of their own for each (-o), or "
+            "see them together by --allow-mixed"
+        )
+
+
+def makes_of(records: Iterable[Record]) -> Makes:
+    """Return how the finished ones of a table's records were made."""
+    met: dict[str, Counter[str]] = {}
+    for record in records:
+        if record.status == "done":
+            for aspect, value in _aspects(record):
+                met.setdefault(aspect, Counter())[value] += 1
+    usual = {aspect: _most_common(values) for aspect, values in met.items()}
+    mixed = {aspect: sorted(values) for aspect, values in met.items() if len(values) > 1}
+    if "preset" in mixed:
+        # Another preset is another engine and may have other weights, which goes without saying.
+        follows = ("engine setting", "image sizes", "weights")
+        mixed = {aspect: v for aspect, v in mixed.items() if not aspect.startswith(follows)}
+    ordered = sorted(mixed, key=lambda aspect: (aspect != "preset", aspect))
+    return Makes(usual, tuple(f"{aspect}: {_listed(mixed[aspect])}" for aspect in ordered))
+
+
+def _aspects(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield what all results of a table should share, each aspect with its value."""
+    place = place_of(record)
+    yield "preset", str(record.engine.get("preset", ""))
+    for key, value in record.engine.items():
+        if key == "image_sizes" and record.engine.get("train_backbone"):
+            # Under presets that train the backbone, each dataset has its own.
+            yield f"image sizes of {place}", str(value)
+        elif key != "preset":
+            yield f"engine setting {key}", str(value)
+    if record.weights != NO_WEIGHTS:
+        whose = f" of {record.label}" if "backbone" in record.departures else ""
+        yield f"weights{whose}", short_weights(record.weights)
+    versions = record.provenance.get("versions") or {}
+    for package, version in versions.items():
+        if version is not None and package not in _IDLE:
+            yield f"version of {package}", str(version)
+    yield f"images of {place}", manifest_of(record)[:12]
+    source = (record.split.get("outliers") or {}).get("source")
+    if source:
+        yield f"outliers of {record.label} on {place}", str(source)
+
+
+def _most_common(values: Counter[str]) -> str:
+    # The first by name of those that are equally common: no order of files may decide.
+    return min(values, key=lambda value: (-values[value], value))
+
+
+def _listed(values: Sequence[str]) -> str:
+    more = f" and {len(values) - _SHOWN} more" if len(values) > _SHOWN else ""
+    return " and ".join(values) if not more else f"{', '.join(values[:_SHOWN])}{more}"

@@ -1,0 +1,57 @@
+"""How the results in a paper's table were made, and what to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from osadbench.experiments import Experiment
+from osadbench.report.facts import column_notes, facts_of
+from osadbench.report.grouping import NO_WEIGHTS
+from osadbench.report.parts import Setting
+from osadbench.report.provenance import provenance_notes
+from osadbench.report.published_makes import Makes
+from osadbench.report.wording import engine_text
+from osadbench.types import Record
+
+__all__ = ["made_of", "notes_of"]
+
+
+def made_of(records: Sequence[Record], makes: Makes) -> str:
+    """Return preset, backbone and weights of most of the results."""
+    usual = [r for r in records if r.status == "done" and not makes.oddities(r)]
+    if not usual:
+        return ""
+    return engine_text(_setting(usual))
+
+
+def _setting(records: Sequence[Record]) -> Setting:
+    """Return what records of one make have in common."""
+    backbones = (r for r in records if r.weights != NO_WEIGHTS and "backbone" not in r.departures)
+    record = next(backbones, records[0])
+    weights = NO_WEIGHTS if "backbone" in record.departures else record.weights
+    engine = record.engine
+    shots = max(r.shots for r in records)
+    preset, backbone = (str(engine.get(key, "")) for key in ("preset", "backbone"))
+    return Setting("", shots, preset, backbone, weights, engine)
+
+
+def notes_of(
+    experiment: Experiment, records: Sequence[Record], makes: Makes, *, allow_mixed: bool
+) -> tuple[str, ...]:
+    """Return remarks on the table: its own, missing columns, and how columns and results differ."""
+    notes = list(filter(None, [experiment.note]))
+    reasons: dict[str, list[str]] = {}
+    for column in experiment.columns:
+        if not column.method:
+            titles = reasons.setdefault(experiment.reasons[column.published], [])
+            titles += [column.title] if column.title not in titles else []
+    notes += [f"no results of {', '.join(titles)}: {why}" for why, titles in reasons.items()]
+    if allow_mixed:
+        notes += [f"results differ in {difference}" for difference in makes.differences]
+    done = [record for record in records if record.status == "done"]
+    if done:
+        names = sorted({record.label for record in done})
+        facts = [facts_of(name, [r for r in done if r.label == name]) for name in names]
+        notes += column_notes(_setting(done), facts)
+        notes += provenance_notes(done)
+    return tuple(dict.fromkeys(notes))

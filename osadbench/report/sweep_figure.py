@@ -1,0 +1,126 @@
+"""The figure of a sweep: each method's results over what changes, one panel for each dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from osadbench.errors import StoreError, UsageError
+from osadbench.experiments import Experiment
+from osadbench.metrics import METRICS
+from osadbench.params import parse_component
+from osadbench.report.published_parts import ComparedRow, ComparedTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["save_figure", "sweep_figure"]
+
+SUFFIXES = (".pdf", ".png")
+_PANELS_BESIDE = 4
+_PANEL_INCHES = (2.5, 2.2)
+_MARKERS = "osD^vPX*"
+
+
+class _Point(NamedTuple):
+    """One result: where it stands, its mean, and its deviation or 0."""
+
+    x: float
+    mean: float
+    std: float
+
+
+def save_figure(table: ComparedTable, experiment: Experiment, path: Path) -> None:
+    """Draw a sweep into a file.
+
+    Args:
+        table: The sweep with our results.
+        experiment: The sweep.
+        path: A file that ends in ``.pdf`` or ``.png``.
+
+    Raises:
+        UsageError: Another ending, an experiment that sweeps over nothing, or nothing to draw.
+        StoreError: The file can't be written.
+    """
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"--figure expects a file that ends in .pdf or .png, got {path}")
+    figure = sweep_figure(table, experiment)
+    try:
+        # No time of day in it: the same results give the same file.
+        stamp = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {}
+        figure.savefig(path, dpi=150, metadata=stamp)
+    except OSError as error:
+        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def sweep_figure(table: ComparedTable, experiment: Experiment) -> Figure:
+    """Return the figure: means with bars of one standard deviation.
+
+    Raises:
+        UsageError: The experiment sweeps over nothing, or has no results.
+    """
+    if not experiment.axis:
+        raise UsageError(f"{experiment.name} is a table and has no figure: drop --figure")
+    rows = [(row, _series(row, experiment)) for row in table.rows]
+    drawn = [(row, series) for row, series in rows if series]
+    if not drawn:
+        raise UsageError(f"no results to draw: run osadbench run --table {experiment.name} first")
+    from matplotlib.figure import Figure
+
+    beside = min(len(drawn), _PANELS_BESIDE)
+    below = -(-len(drawn) // beside)
+    wide, high = _PANEL_INCHES
+    figure = Figure(figsize=(wide * beside + 0.4, high * below + 0.9), layout="constrained")
+    panels = figure.subplots(below, beside, squeeze=False)
+    methods = list(dict.fromkeys(parse_component(c.method)[0] for c in experiment.columns))
+    for i, panel in enumerate(panels.flat):
+        if i >= len(drawn):
+            panel.set_visible(False)
+            continue
+        _draw(panel, *drawn[i], methods)
+    figure.supxlabel(experiment.axis, fontsize=9)
+    figure.supylabel(f"{METRICS[experiment.metric].name}, mean±std", fontsize=9)
+    if len(methods) > 1:
+        handles = {label: h for p in panels.flat for h, label in zip(*_legend(p), strict=True)}
+        figure.legend(
+            handles.values(), handles, loc="outside upper center", ncols=len(handles), fontsize=8
+        )
+    return figure
+
+
+def _legend(panel: Any) -> tuple[list[Any], list[str]]:
+    handles, labels = panel.get_legend_handles_labels()
+    return handles, labels
+
+
+def _series(row: ComparedRow, experiment: Experiment) -> dict[str, list[_Point]]:
+    """Return the results of a row by method, in the order of the axis."""
+    found: dict[str, list[_Point]] = {}
+    for column, cell in zip(experiment.columns, row.cells, strict=True):
+        ours = None if cell is None else cell.ours
+        if column.x is not None and ours is not None and ours.mean is not None:
+            name, _ = parse_component(column.method)
+            found.setdefault(name, []).append(_Point(column.x, ours.mean, ours.std or 0.0))
+    return {name: sorted(points) for name, points in found.items()}
+
+
+def _draw(
+    panel: Any, row: ComparedRow, series: dict[str, list[_Point]], methods: list[str]
+) -> None:
+    for name, points in series.items():
+        place = methods.index(name)
+        panel.errorbar(
+            [point.x for point in points],
+            [point.mean for point in points],
+            yerr=[point.std for point in points],
+            color=f"C{place}",
+            marker=_MARKERS[place % len(_MARKERS)],
+            markersize=3.5,
+            linewidth=1.2,
+            capsize=2,
+            label=name,
+        )
+    panel.set_title(row.name, fontsize=9)
+    panel.tick_params(labelsize=8)
+    panel.set_xticks(sorted({point.x for points in series.values() for point in points}))
+    panel.grid(alpha=0.3, linewidth=0.5)

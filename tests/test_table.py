@@ -1,0 +1,500 @@
+"""A paper's table with our results in it: cells, verdicts, order, makes, and all formats."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import scipy.stats
+from matplotlib.container import ErrorbarContainer
+from report_tools import grid, record
+
+from osadbench.errors import StoreError, UsageError
+from osadbench.experiments import load_experiment, read_experiment
+from osadbench.published import PublishedValue, load, table_names
+from osadbench.report.published_data import as_csv, as_json
+from osadbench.report.published_latex import latex
+from osadbench.report.published_order import kendall_tau, same_order
+from osadbench.report.published_parts import ComparedCell, ComparedTable
+from osadbench.report.published_table import Labels, build_published_table, verdict
+from osadbench.report.published_text import markdown, terminal
+from osadbench.report.sweep_figure import save_figure, sweep_figure
+from osadbench.types import Record
+
+PLAIN = Labels(method=lambda preset, method: method, protocol=lambda protocol: protocol)
+FORMATS = {"terminal": terminal, "markdown": markdown, "latex": latex, "csv": as_csv}
+
+#: What dra-2 prints of ELPV with ten shots: mono .599±.040 and poly .804±.022 for DevNet, .731±.021
+#: and .800±.064 for DRA.
+ELPV = {"devnet": {"mono": 0.620, "poly": 0.700}, "dra": {"mono": 0.731, "poly": 0.810}}
+
+
+def build(
+    records: Sequence[Record], table: str = "dra-2", *, allow_mixed: bool = False
+) -> ComparedTable:
+    return build_published_table(
+        load_experiment(table), load(table), records, PLAIN, allow_mixed=allow_mixed
+    )
+
+
+def cell(table: ComparedTable, row: str, column: str, shots: int | None = 10) -> ComparedCell:
+    (line,) = [r for r in table.rows if r.name == row]
+    (index,) = [j for j, c in enumerate(table.columns) if (c.title, c.shots) == (column, shots)]
+    found = line.cells[index]
+    assert found is not None
+    return found
+
+
+def mean(found: ComparedCell) -> float | None:
+    return None if found.ours is None else found.ours.mean
+
+
+def test_our_values_stand_beside_the_papers() -> None:
+    table = build(grid(ELPV))
+    mono = cell(table, "elpv/mono", "devnet")
+    assert mono.ours is not None
+    assert (mono.ours.mean, mono.ours.std) == pytest.approx((0.620, 0.01))
+    assert (mono.published, mono.published_std) == (0.599, 0.040)
+    assert (mono.difference, mono.verdict) == (0.021, "within")
+    poly = cell(table, "elpv/poly", "devnet")
+    assert (poly.difference, poly.verdict) == (-0.104, "outside")
+    assert mean(cell(table, "elpv/mono", "devnet", 1)) is None
+    assert mean(cell(table, "carpet/color", "devnet")) is None
+
+
+def test_a_mean_row_needs_all_its_members() -> None:
+    table = build(grid(ELPV))
+    both = cell(table, "elpv/mean", "devnet")
+    assert both.ours is not None
+    # Seeds are .01 apart in both rows, and so in their mean.
+    assert (both.ours.mean, both.ours.std) == pytest.approx((0.66, 0.01))
+    assert both.published == 0.702
+    one = build(grid({"devnet": {"mono": 0.6}}))
+    assert mean(cell(one, "elpv/mean", "devnet")) is None
+
+
+def test_the_mean_over_categories_needs_all_fifteen() -> None:
+    names = load_experiment("dra-1")
+    assert names.blocks[0].rows[0] == "mvtec/*"
+    categories = [r.subset for r in build([], "dra-1").rows if r.dataset == "mvtec" and r.subset]
+
+    def records(subsets: Sequence[str]) -> list[Record]:
+        common: dict[str, Any] = {"dataset": "mvtec", "protocol": "general", "known_class": ""}
+        return [
+            record("dra", subset, seed, 0.9, category=subset, **common)
+            for subset in subsets
+            for seed in (0, 1, 2)
+        ]
+
+    assert len(categories) == 15
+    whole = build(records(categories), "dra-1")
+    assert mean(cell(whole, "mvtec/mean", "dra")) == pytest.approx(0.9)
+    assert mean(cell(whole, "mvtec/grid", "dra")) == pytest.approx(0.9)
+    partial = build(records(categories[1:]), "dra-1")
+    assert mean(cell(partial, "mvtec/mean", "dra")) is None
+
+
+def test_results_without_labels_stand_in_the_column_without_shots() -> None:
+    table = build(grid({"kdad": {"mono": 0.7}}, shots=0))
+    assert mean(cell(table, "elpv/mono", "kdad", None)) == pytest.approx(0.7)
+    # Where a paper prints a label-free method with shots, they fill these.
+    sweep = read_experiment(
+        "x",
+        'title = "t"\nsource = "s"\nseeds = [0, 1, 2]\ncolumns = [\n'
+        '{ heading = "knn", method = "knn", shots = 1 },\n'
+        '{ heading = "knn", method = "knn", shots = 10 },\n]\n'
+        '[[blocks]]\nsetting = "hard"\nprotocol = "hard"\nrows = ["elpv/mono"]\n',
+    )
+    built = build_published_table(sweep, (), grid({"knn": {"mono": 0.7}}, shots=0), PLAIN)
+    assert [mean(cell(built, "elpv/mono", "knn", shots)) for shots in (1, 10)] == pytest.approx(
+        [0.7, 0.7]
+    )
+
+
+def test_other_results_of_the_folder_are_left_out() -> None:
+    others = [
+        *grid({"dra[lr=0.1]": {"mono": 0.9}}),
+        *grid({"dra": {"mono": 0.9}}, protocol="general", known_class=""),
+        *grid({"dra": {"mono": 0.9}}, shots=5),
+        *grid({"dra": {"mono": 0.9}}, seeds=(3, 4)),
+        *grid({"dra": {"mono": 0.9}}, dataset="folder"),
+    ]
+    assert build(others).summary.run == 0
+    assert build([*others, *grid(ELPV)]).summary.run == 4
+
+
+def test_classes_are_found_under_their_other_names() -> None:
+    records = grid({"dra": {"metal_contamination": 0.9}}, dataset="mvtec", category="carpet")
+    assert mean(cell(build(records), "carpet/metal", "dra")) == pytest.approx(0.9)
+
+
+def test_parameters_that_medical_images_need() -> None:
+    records = grid({"dra[pseudo=external]": {"barretts": 0.8}}, dataset="hyper-kvasir")
+    table = build(records)
+    assert mean(cell(table, "hyper-kvasir/barretts", "dra")) == pytest.approx(0.8)
+    plain = grid({"dra": {"barretts": 0.8}}, dataset="hyper-kvasir")
+    assert build(plain).summary.run == 0
+
+
+def test_outliers_decide_between_columns_of_one_method() -> None:
+    label = "dra[pseudo=external]"
+    records = [
+        record(label, "mono", seed, value, split={"outliers": {"source": source, "images": 8}})
+        for source, value in (("mvtec", 0.6), ("lag", 0.7))
+        for seed in (0, 1, 2)
+    ]
+    records = [replace(r, key=f"{r.key}:{i}") for i, r in enumerate(records)]
+    table = build(records, "dra-4", allow_mixed=True)
+    assert mean(cell(table, "elpv/mono", "mvtec")) == pytest.approx(0.6)
+    assert mean(cell(table, "elpv/mono", "lag")) == pytest.approx(0.7)
+    assert mean(cell(table, "elpv/mono", "cutmix")) is None
+
+
+def test_source_and_target_of_cross_domain_results() -> None:
+    changes: dict[str, Any] = {
+        "dataset": "mvtec",
+        "category": "carpet",
+        "known_class": "",
+        "protocol": "cross-domain",
+    }
+    table = build(grid({"dra": {"grid->carpet": 0.85}}, **changes), "dra-9")
+    found = cell(table, "mvtec/carpet", "dra from grid", None)
+    assert (found.published, found.difference) == (0.833, 0.017)
+    # The paper prints no spread there.
+    assert found.verdict == ""
+    assert mean(cell(table, "mvtec/carpet", "dra from wood", None)) is None
+    same = build(grid({"dra": {"carpet": 0.9}}, **{**changes, "protocol": "general"}), "ahl-3")
+    assert cell(same, "mvtec/carpet", "dra same").published == 0.945
+    assert mean(cell(same, "mvtec/carpet", "dra same")) == pytest.approx(0.9)
+
+
+def test_columns_without_a_counterpart_have_no_cell_of_ours_but_a_reason() -> None:
+    table = build([], "ahl-4")
+    assert cell(table, "elpv", "fs_dra").ours is None
+    assert cell(table, "elpv", "fs_dra").published == 0.874
+    assert any(note.startswith("no results of fs_dra: its ten anomalies") for note in table.notes)
+    # Eight datasets and the mean over MVTec AD, of which that mean is one row of its own.
+    assert (table.summary.cells, table.summary.run) == (27, 0)
+
+
+@pytest.mark.parametrize(
+    ("difference", "std", "published_std", "expected"),
+    [
+        (0.030, 0.010, 0.020, "within"),
+        (-0.030, 0.010, 0.020, "within"),
+        (0.031, 0.010, 0.020, "outside"),
+        (0.0, 0.0, 0.0, "within"),
+        # Our .0104 is printed as .010.
+        (0.031, 0.0104, 0.020, "outside"),
+        (0.3, 0.1, 0.2, "within"),
+        (0.0, None, 0.02, ""),
+        (0.0, 0.02, None, ""),
+    ],
+)
+def test_the_rule_of_the_verdict(
+    difference: float, std: float | None, published_std: float | None, expected: str
+) -> None:
+    assert verdict(difference, std, published_std) == expected
+
+
+def test_cells_that_lack_seeds_are_shown_but_not_judged() -> None:
+    table = build(grid({"devnet": {"mono": 0.6}}, seeds=(0, 1)))
+    found = cell(table, "elpv/mono", "devnet")
+    assert (found.difference, found.verdict, found.complete) == (0.001, "", False)
+    assert (table.summary.run, table.summary.compared) == (1, 0)
+    assert "0.600±0.007 2/3" in terminal(table)
+
+
+def test_reasons_of_cells_without_a_value_are_footnotes() -> None:
+    records = [record("dra", "mono", seed, status="failed", reason="no luck") for seed in (0, 1, 2)]
+    table = build(records)
+    assert table.footnotes == ("failed: no luck",)
+    assert "- [1]" in terminal(table)
+
+
+def test_the_summary_counts_what_is_no_mean_over_others() -> None:
+    summary = build(grid(ELPV)).summary
+    # 30 known classes, 11 columns; the six means are left out.
+    assert (summary.cells, summary.run, summary.compared) == (330, 4, 4)
+    assert (summary.judged, summary.within) == (4, 3)
+    differences = [0.021, 0.104, 0.0, 0.010]
+    assert summary.mean_difference == pytest.approx(sum(differences) / 4)
+    (ranks,) = summary.ranks
+    # mono: DRA above DevNet in both. poly: DevNet above in the paper, below here.
+    assert (ranks.shots, ranks.rows, ranks.kept, ranks.mean_tau) == (10, 2, 1, 0.0)
+    # Means: .7015 against .7655 in the paper, .660 against .7705 here.
+    assert ranks.means_tau == 1.0
+
+
+def test_a_table_of_means_counts_its_means() -> None:
+    table = build(grid(ELPV), "ahl-2")
+    assert (table.summary.cells, table.summary.run) == (84, 2)
+    assert mean(cell(table, "elpv/mean", "dra")) == pytest.approx(0.7705)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 4.0, 3.0]),
+        ([1.0, 2.0, 3.0], [3.0, 2.0, 1.0]),
+        ([0.7, 0.7, 0.8, 0.9], [0.6, 0.7, 0.7, 0.9]),
+        ([0.1, 0.4, 0.2, 0.2, 0.9], [0.5, 0.5, 0.5, 0.1, 0.2]),
+    ],
+)
+def test_kendalls_tau_is_that_of_scipy(a: list[float], b: list[float]) -> None:
+    assert kendall_tau(a, b) == pytest.approx(scipy.stats.kendalltau(a, b).statistic)
+
+
+def test_order_without_an_order() -> None:
+    assert kendall_tau([0.5, 0.5], [0.1, 0.2]) is None
+    assert kendall_tau([0.5], [0.1]) is None
+    assert same_order([0.5, 0.5], [0.1, 0.2])
+    assert not same_order([0.1, 0.2, 0.3], [0.1, 0.3, 0.2])
+
+
+def changed(**changes: Any) -> list[Record]:
+    """Return ELPV's results, DRA's of poly made otherwise."""
+    records = grid(ELPV)
+    odd = [r for r in records if (r.label, r.row) == ("dra", "poly")]
+    return [replace(r, **changes) if r in odd else r for r in records]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"engine": {"preset": "paper", "backbone": "resnet18"}}, "preset: frozen and paper: name"),
+        ({"weights": "sha256:" + "f" * 64}, "weights: sha256:ab12cd34ab12 and sha256:ffff"),
+        (
+            {"provenance": {"versions": {"torch": "2.12.0", "timm": "1.0.20"}}},
+            "version of torch: 2.11.0 and 2.12.0",
+        ),
+        ({"engine": {**grid(ELPV)[0].engine, "precision": "bf16"}}, "engine setting precision"),
+    ],
+)
+def test_results_made_otherwise_are_refused_and_named(
+    changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(StoreError, match=re.escape(message)):
+        build(changed(**changes))
+    table = build(changed(**changes), allow_mixed=True)
+    assert cell(table, "elpv/poly", "dra").mixed
+    assert not cell(table, "elpv/mono", "dra").mixed
+    assert "0.810±0.010†" in terminal(table)
+    assert any(note.startswith("results differ in ") for note in table.notes)
+
+
+def test_other_images_of_one_name_are_refused() -> None:
+    with pytest.raises(StoreError, match="images of elpv: aaa and bbb"):
+        build(
+            [
+                *grid({"dra": {"mono": 0.7}}, split={"manifest": "aaa"}),
+                *grid({"dra": {"poly": 0.7}}, split={"manifest": "bbb"}),
+            ]
+        )
+
+
+def test_backbones_of_their_own_may_have_weights_of_their_own() -> None:
+    own = grid(
+        {"kdad": {"mono": 0.7}}, shots=0, weights="sha256:vgg", departures={"backbone": "vgg16"}
+    )
+    none = grid({"flos": {"mono": 0.7}}, weights="none")
+    assert build([*grid(ELPV), *own, *none]).summary.run == 6
+
+
+def test_of_several_makes_the_usual_one_stands() -> None:
+    other = [
+        replace(
+            r, key=f"{r.key}:other", engine={**r.engine, "preset": "paper"}, metrics={"auroc": 1}
+        )
+        for r in grid({"dra": {"mono": 0.7}})
+    ]
+    table = build([*other, *grid(ELPV)], allow_mixed=True)
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.731)
+    assert not cell(table, "elpv/mono", "dra").mixed
+
+
+def test_two_results_of_one_make_are_refused() -> None:
+    twice = [replace(r, key=f"{r.key}:again") for r in grid({"dra": {"mono": 0.7}})]
+    with pytest.raises(StoreError, match="expected one result of dra on elpv, mono, seed 0"):
+        build([*grid(ELPV), *twice])
+
+
+def test_a_failed_result_gives_way_to_a_finished_one() -> None:
+    failed = [
+        replace(r, key=f"{r.key}:old", status="failed", metrics={}, reason="old")
+        for r in grid({"dra": {"mono": 0.7}})
+    ]
+    table = build([*failed, *grid(ELPV)])
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.731)
+    assert table.footnotes == ()
+
+
+def printed(values: Sequence[PublishedValue]) -> list[tuple[Any, ...]]:
+    return [
+        (v.setting, v.dataset, v.subset, v.method, v.shots, v.mean, v.std, v.status) for v in values
+    ]
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_the_papers_table_alone_equals_the_data(name: str) -> None:
+    """Compare every value of every table, both ways, with the files as they are read."""
+    table = build([], name)
+    lines = list(csv.DictReader(io.StringIO(as_csv(table, published_only=True))))
+    found = [
+        (
+            line["setting"],
+            line["dataset"],
+            line["subset"],
+            line["published_method"],
+            int(line["shots"]) if line["shots"] else None,
+            float(line["published_mean"]),
+            float(line["published_std"]) if line["published_std"] else None,
+            line["status"],
+        )
+        for line in lines
+    ]
+
+    def moved(value: tuple[Any, ...]) -> tuple[Any, ...]:
+        # AHL's Table 3 has a column for results on one category, which the rows call cross-domain.
+        return ("cross-domain", *value[1:]) if name == "ahl-3" else value
+
+    def order(value: tuple[Any, ...]) -> str:
+        return repr(value)
+
+    assert sorted(found, key=order) == sorted(map(moved, printed(load(name))), key=order)
+    assert len(json.loads(as_json(table, published_only=True))["values"]) == len(found)
+
+
+@pytest.mark.parametrize("name", table_names())
+def test_the_papers_table_as_text_has_every_value(name: str) -> None:
+    table = build([], name)
+    for form in (terminal, markdown):
+        text = form(table, published_only=True)
+        numbers = re.findall(r"\d\.\d{3}(?:±\d\.\d{3})?", text)
+        wanted = [f"{v.mean:.3f}" + ("" if v.std is None else f"±{v.std:.3f}") for v in load(name)]
+        assert sorted(numbers) == sorted(wanted)
+        assert "ours" not in text
+
+
+def test_text_of_a_table() -> None:
+    text = terminal(build(grid(ELPV)))
+    caption = " ".join(text.partition("\n\n")[0].split())
+    assert caption == (
+        "DRA, Table 2 (dra-2): Hard setting, six datasets; AUROC, mean±std over seeds 0, 1, 2; "
+        "ours: preset frozen, tf_efficientnet_lite0, weights sha256:ab12cd34ab12"
+    )
+    lines = text.splitlines()
+    poly = [i for i, line in enumerate(lines) if line.startswith("elpv/poly")][-1]
+    assert lines[poly].split()[1:] == ["ours", "0.700±0.010", "-", "-", "-", "0.810±0.010"]
+    assert lines[poly + 1].split()[0] == "paper"
+    assert lines[poly + 2].split() == ["diff", "-0.104", "!", "+0.010", "="]
+    assert "4 of 330 cells have results here" in text
+    assert "order of the methods with 10 shots kept in 1 of 2 rows" in text
+
+
+def test_markdown_of_a_table() -> None:
+    text = markdown(build(grid(ELPV)))
+    heads = [line for line in text.splitlines() if "devnet<br>10 shots" in line]
+    assert len(heads) == 1 and heads[0].count("|") == 8
+    assert "| elpv/mono" in text
+
+
+def test_data_formats_hold_unrounded_numbers() -> None:
+    table = build(grid({"devnet": {"mono": 0.61234567}}))
+    lines = list(csv.DictReader(io.StringIO(as_csv(table))))
+    assert len(lines) == len(load("dra-2"))
+    (line,) = [found for found in lines if found["mean"]]
+    assert float(line["mean"]) == pytest.approx(0.61234567)
+    assert (line["column"], line["method"], line["shots"]) == ("devnet", "devnet", "10")
+    assert (line["difference"], line["verdict"]) == ("0.013", "within")
+    document = json.loads(as_json(table))
+    assert document["schema"] == 1
+    assert document["summary"]["run"] == 1
+
+
+def test_a_sweep_has_our_values_alone() -> None:
+    experiment = load_experiment("devnet-top-k")
+    records = grid(
+        {"devnet[top_k=0.05]": {"elpv": 0.8}}, protocol="general", known_class="", dataset="elpv"
+    )
+    text = terminal(build_published_table(experiment, (), records, PLAIN))
+    (line,) = [line for line in text.splitlines() if line.startswith("elpv")]
+    assert line.split() == ["elpv", "-", "0.800±0.010", "-", "-", "-"]
+    assert "diff" not in text
+
+
+def swept(name: str = "devnet-samples") -> ComparedTable:
+    """Return a sweep in which more labelled anomalies are better, ELPV's alone."""
+    records = [
+        replace(
+            record(c.method, "elpv", seed, 0.6 + 0.005 * (c.shots or 0) + 0.01 * seed),
+            protocol="general[pool=40]",
+            known_class="",
+            shots=c.shots or 0,
+            key=f"{c.title} {c.shots} {seed}",
+        )
+        for c in load_experiment(name).columns
+        for seed in (0, 1, 2)
+    ]
+    return build_published_table(load_experiment(name), (), records, PLAIN)
+
+
+def test_the_figure_of_a_sweep_has_a_panel_for_each_dataset_with_results() -> None:
+    figure = sweep_figure(swept(), load_experiment("devnet-samples"))
+    (panel,) = figure.axes
+    assert panel.get_title() == "elpv"
+    methods = [container.get_label() for container in panel.containers]
+    assert methods == ["deepsad", "flos", "minns", "devnet"]
+    line = cast(ErrorbarContainer, panel.containers[0]).lines[0]
+    assert line is not None
+    assert list(line.get_xdata()) == [5, 10, 15, 20, 25, 30, 35, 40]
+    # Seeds are .01 apart, so that the mean is that of the middle one.
+    assert list(line.get_ydata()) == pytest.approx([0.61 + 0.005 * n for n in range(5, 41, 5)])
+
+
+@pytest.mark.parametrize("ending", ["pdf", "png"])
+def test_the_same_results_give_the_same_file(tmp_path: Path, ending: str) -> None:
+    paths = [tmp_path / f"{name}.{ending}" for name in "ab"]
+    for path in paths:
+        save_figure(swept(), load_experiment("devnet-samples"), path)
+    first, second = (path.read_bytes() for path in paths)
+    assert first == second
+    assert len(first) > 5000
+
+
+def test_figures_that_cannot_be_drawn(tmp_path: Path) -> None:
+    sweep = load_experiment("devnet-samples")
+    with pytest.raises(UsageError, match=r"ends in \.pdf or \.png, got .*x\.gif"):
+        save_figure(swept(), sweep, tmp_path / "x.gif")
+    with pytest.raises(UsageError, match="dra-2 is a table and has no figure"):
+        save_figure(build(grid(ELPV)), load_experiment("dra-2"), tmp_path / "x.pdf")
+    empty = build_published_table(sweep, (), [], PLAIN)
+    with pytest.raises(UsageError, match="no results to draw: run osadbench run --table devnet-s"):
+        save_figure(empty, sweep, tmp_path / "x.pdf")
+    with pytest.raises(StoreError, match="cannot write .*: No such file or directory"):
+        save_figure(swept(), sweep, tmp_path / "nowhere" / "x.pdf")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs a TeX")
+def test_latex_compiles(tmp_path: Path) -> None:
+    table = build(changed(weights="sha256:" + "f" * 64), allow_mixed=True)
+    sweep = build_published_table(load_experiment("devnet-samples"), (), [], PLAIN)
+    tables = [latex(table), latex(sweep)]
+    tables += [latex(build([], name), published_only=True) for name in table_names()]
+    document = [r"\documentclass{article}", r"\usepackage{booktabs}", r"\begin{document}"]
+    pages = [f"{text}\n\\clearpage" for text in tables]
+    source = "\n".join([*document, *pages, r"\end{document}"])
+    (tmp_path / "table.tex").write_text(source, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Float too large" not in done.stdout
