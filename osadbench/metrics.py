@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from osadbench.errors import ContractError
+from osadbench.errors import ContractError, UsageError, did_you_mean
 from osadbench.types import FloatArray
 
-__all__ = ["METRICS", "Metric", "compute_metrics"]
+__all__ = ["METRICS", "Metric", "compute_metrics", "metric_key"]
 
 _Counts = npt.NDArray[np.int64]
 
@@ -41,6 +41,8 @@ METRICS: Mapping[str, Metric] = {
     "fpr95": Metric("FPR at 95% recall", False),
     "oracle_f1": Metric("F1 at the oracle threshold", True),
 }
+#: Other names by which a user may ask for a metric.
+_ALIASES = {"f1max": "oracle_f1"}
 
 
 def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
@@ -51,8 +53,8 @@ def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, f
       the recall gained there, without interpolation; as scikit-learn defines it.
     * ``fpr95``: false-positive rate at the largest threshold whose recall is 95 % or more, without
       interpolation (our choice; some authors interpolate between thresholds).
-    * ``oracle_f1``: best F1 over all thresholds. An oracle: the threshold is chosen on the very
-      labels it is judged by.
+    * ``oracle_f1``, or F1max: best F1 over all thresholds. An oracle: the threshold is chosen on
+      the very labels it is judged by.
 
     Args:
         labels: ``(n,)``, 0 normal and 1 anomaly.
@@ -78,6 +80,18 @@ def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, f
         "fpr95": float(false_positives[at_95] / false_positives[-1]),
         "oracle_f1": float(f1.max()),
     }
+
+
+def metric_key(name: str) -> str:
+    """Return the key of a metric by its key or its other name, such as ``f1max``.
+
+    Raises:
+        UsageError: There is no such metric.
+    """
+    key = _ALIASES.get(name, name)
+    if key not in METRICS:
+        raise UsageError(f"no metric {name!r}: {did_you_mean(name, [*METRICS, *_ALIASES])}")
+    return key
 
 
 def _operating_points(truth: _Counts, scores: FloatArray) -> tuple[_Counts, _Counts]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, fields
-from typing import TYPE_CHECKING
+import marshal
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, field, fields, make_dataclass
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import pydantic
 
@@ -16,13 +17,20 @@ from osadbench.types import Record
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SCHEMA", "from_json", "to_frame", "to_json"]
+__all__ = ["SCHEMA", "NewerRecordError", "from_json", "make_record", "to_frame", "to_json"]
+
+
+class NewerRecordError(StoreError):
+    """A record that only a newer osadbench can read."""
+
 
 #: Version of the layout of :class:`osadbench.types.Record`.
 SCHEMA = 1
 _FIELDS = frozenset(item.name for item in fields(Record))
 #: Fields that the first records of this schema lack; their defaults say what held then.
 _LATER = frozenset({"departures"})
+#: Fields that many records have in common.
+_SHARED = ("params", "engine", "split", "departures")
 
 
 def to_json(record: Record) -> bytes:
@@ -37,25 +45,30 @@ def to_json(record: Record) -> bytes:
     return (text + "\n").encode("utf-8", "replace")
 
 
-def from_json(data: bytes, key: str) -> Record:
+def from_json(data: bytes, key: str, pool: dict[bytes, Any] | None = None) -> Record:
     """Return the record that the bytes of a key's file hold.
+
+    Args:
+        data: The file's bytes.
+        key: The key it should hold.
+        pool: Records that are read with one pool, empty at first, share what they have in common:
+            change nothing inside them.
 
     Raises:
         ValueError: It is not whole; one line says why.
-        StoreError: Its schema is newer.
+        NewerRecordError: Its schema is newer.
     """
-    values = json.loads(data, parse_constant=_refuse_constant)
-    if not isinstance(values, dict):
-        raise ValueError("no JSON object")
-    _check_schema(values.get("schema"), key)
-    wrong = (set(values) ^ _FIELDS) - _LATER
-    if wrong:
-        raise ValueError(f"missing or unknown fields: {', '.join(sorted(wrong))}")
     try:
-        record = _adapter().validate_json(data, strict=True)
+        values = vars(_adapter().validate_json(data))
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        _explain(data, key, error)
+    # Where JSON stands for any value, pydantic takes these.
+    if b"NaN" in data or b"Infinity" in data:
+        json.loads(data, parse_constant=_refuse_constant)
+    _check_schema(values["schema"], key)
+    if pool is not None:
+        _share(values, pool)
+    record = make_record(values)
     if record.key != key:
         raise ValueError(f"it holds the key {record.key}")
     if record.status not in ("done", "failed", "skipped"):
@@ -65,11 +78,46 @@ def from_json(data: bytes, key: str) -> Record:
     return record
 
 
+def make_record(values: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> Record:
+    """Return a record of all fields' values, in their order.
+
+    By the hundred thousand: the ``__init__`` of a frozen class takes three times as long.
+    """
+    record = object.__new__(Record)
+    vars(record).update(values)
+    return record
+
+
+def _explain(data: bytes, key: str, error: pydantic.ValidationError) -> NoReturn:
+    """Raise what is wrong with a record that pydantic has refused, the plainest first."""
+    values = json.loads(data, parse_constant=_refuse_constant)
+    if not isinstance(values, dict):
+        raise ValueError("no JSON object") from None
+    _check_schema(values.get("schema"), key)
+    wrong = (set(values) ^ _FIELDS) - _LATER
+    if wrong:
+        raise ValueError(f"missing or unknown fields: {', '.join(sorted(wrong))}") from None
+    first = error.errors()[0]
+    raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def _share(values: dict[str, Any], pool: dict[bytes, Any]) -> None:
+    """Put the pool's parts in place of equal ones of a record."""
+    provenance = values["provenance"]
+    # As a whole, provenance has numbers of its own.
+    for owner, names in ((values, _SHARED), (provenance, list(provenance))):
+        for name in names:
+            part = owner[name]
+            if type(part) in (dict, list):
+                # Unlike ==, these bytes tell 1, 1.0 and True apart.
+                owner[name] = pool.setdefault(marshal.dumps(part, 2), part)
+
+
 def _check_schema(schema: object, key: str) -> None:
     if not isinstance(schema, int):
         raise ValueError(f"expected a schema number, got {schema!r}")
     if schema > SCHEMA:
-        raise StoreError(
+        raise NewerRecordError(
             f"record {key} has schema {schema}, newer than the {SCHEMA} that this osadbench "
             "reads: upgrade osadbench, or name another folder by --output-dir"
         )
@@ -82,8 +130,19 @@ def _refuse_constant(name: str) -> None:
 
 
 @functools.cache
-def _adapter() -> pydantic.TypeAdapter[Record]:
-    return pydantic.TypeAdapter(Record)
+def _adapter() -> pydantic.TypeAdapter[Any]:
+    """Return what reads a record's fields; on Record itself, pydantic lets missing ones pass."""
+    types = get_type_hints(Record)
+    layout = make_dataclass(
+        "Layout",
+        [
+            (name, types[name], field(default_factory=dict) if name in _LATER else field())
+            for name in types
+        ],
+        kw_only=True,
+    )
+    config = pydantic.ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+    return pydantic.TypeAdapter(pydantic.with_config(config)(layout))
 
 
 def to_frame(records: Sequence[Record]) -> pandas.DataFrame:

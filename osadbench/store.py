@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import itertools
-import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,18 +21,24 @@ from osadbench.cache import write_atomically
 from osadbench.errors import StoreError
 from osadbench.records import SCHEMA, from_json, to_frame, to_json
 from osadbench.scores import ScoreTable
+from osadbench.store_files import (
+    AGAIN,
+    KEY,
+    DamagedRecordError,
+    leftovers,
+    list_cells,
+    parse_record,
+    read_file,
+    rename_aside,
+    unwritable,
+)
+from osadbench.store_scan import collector_paused, scan_by_index
 from osadbench.types import Record
 
 __all__ = ["DamagedRecordError", "MergeReport", "ScoreTable", "Store", "to_frame"]
 
-_KEY = re.compile(r"[0-9a-f]{32}")
 #: No write takes this long: a temporary file of that age is what a killed process left.
 ABANDONED_SECONDS = 3600
-_AGAIN = "run the same command again to compute it anew"
-
-
-class DamagedRecordError(StoreError):
-    """A record, or its file of scores, that is not what was once written."""
 
 
 @dataclass(frozen=True)
@@ -145,19 +150,38 @@ class Store:
 
     def keys(self) -> list[str]:
         """Return the keys that have a record, whole or not, sorted."""
-        stems = (name.removesuffix(".json") for name in self._names() if name.endswith(".json"))
-        return [stem for stem in stems if _KEY.fullmatch(stem)]
+        return sorted(list_cells(self.cells)[1])
 
-    def records(self) -> list[Record]:
-        """Return the records that are whole, sorted by key; :meth:`problems` names the others."""
-        return self._scan()[0]
+    def records(self, *, check_scores: bool = True) -> list[Record]:
+        """Return the records that are whole, sorted by key; see :meth:`scan`."""
+        return self.scan(check_scores=check_scores)[0]
 
-    def problems(self) -> list[str]:
+    def problems(self, *, check_scores: bool = True) -> list[str]:
         """Return a line for each record that cannot be used, and for each leftover file."""
-        names = self._names()
-        present = frozenset(names)
-        leftovers = (_leftover(name, present) for name in names)
-        return self._scan()[1] + [line for line in leftovers if line is not None]
+        return self.scan(check_scores=check_scores)[1]
+
+    def scan(self, *, check_scores: bool = True) -> tuple[list[Record], list[str]]:
+        """Return the records that are whole, sorted by key, and a line for each other file.
+
+        Args:
+            check_scores: Whether to read all files of scores and compare their digests. Otherwise
+                they need but be there, and records whose files have not changed come from the
+                index, an ``index.npz`` that a folder of many records gets. Such records share what
+                they have in common: change nothing inside them.
+
+        Raises:
+            StoreError: The folder cannot be read; or, without the check, a newer osadbench has
+                written to it. With the check that is a line for each of its records.
+        """
+        names, stamps = list_cells(self.cells)
+        if check_scores:
+            found, problems = self._read_all(stamps)
+        else:
+            with collector_paused():
+                found, problems = scan_by_index(self.root, stamps)
+            found, lacking = self._with_scores(found, names)
+            problems += lacking
+        return sorted(found, key=attrgetter("key")), [*sorted(problems), *leftovers(names, stamps)]
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.
@@ -189,9 +213,9 @@ class Store:
             self.read(key)
         except DamagedRecordError:
             try:
-                return _rename_aside(self._path(key, ".json"))
+                return rename_aside(self._path(key, ".json"))
             except OSError as error:
-                raise StoreError(_unwritable(self.root, error)) from error
+                raise StoreError(unwritable(self.root, error)) from error
         return None
 
     def merge(self, sources: Sequence[str | Path]) -> MergeReport:
@@ -208,7 +232,7 @@ class Store:
         self.ensure_writable()
         report = MergeReport()
         for store in stores:
-            records, unusable = store._scan()
+            records, unusable = store.scan()
             report.problems.extend(f"{store.root}: {line}" for line in unusable)
             for record in records:
                 self._take(store, record, report)
@@ -231,32 +255,21 @@ class Store:
             report.conflicts.append((key, source.root))
 
     def _path(self, key: str, suffix: str) -> Path:
-        if not _KEY.fullmatch(key):
+        if not KEY.fullmatch(key):
             raise StoreError(f"expected a key of 32 hex digits, got {key!r}")
         return self.cells / f"{key}{suffix}"
 
-    def _names(self) -> list[str]:
-        try:
-            return sorted(path.name for path in self.cells.iterdir())
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(_unreadable(self.cells, error)) from error
-
     def _load(self, key: str) -> _Cell | None:
         path, scores = self._path(key, ".json"), self._path(key, ".npz")
-        if (data := _read(path)) is None:
+        if (data := read_file(path)) is None:
             return None
-        try:
-            record = from_json(data, key)
-        except ValueError as error:
-            raise DamagedRecordError(f"record {path} is damaged ({error}): {_AGAIN}") from error
+        record = parse_record(path, data)
         if record.scores_sha256 is None:
             return _Cell(record, data, None)
-        table = _read(scores)
-        if table is None or hashlib.sha256(table).hexdigest() != record.scores_sha256:
-            what = "are missing" if table is None else "do not fit the record's digest"
-            raise DamagedRecordError(f"the scores {scores} {what}: {_AGAIN}")
+        if (table := read_file(scores)) is None:
+            raise _without_scores(scores)
+        if hashlib.sha256(table).hexdigest() != record.scores_sha256:
+            raise DamagedRecordError(f"the scores {scores} do not fit the record's digest: {AGAIN}")
         return _Cell(record, data, table)
 
     def _put(self, cell: _Cell) -> None:
@@ -271,12 +284,12 @@ class Store:
         try:
             write_atomically(path, data)
         except OSError as error:
-            raise StoreError(_unwritable(self.root, error)) from error
+            raise StoreError(unwritable(self.root, error)) from error
 
-    def _scan(self) -> tuple[list[Record], list[str]]:
+    def _read_all(self, keys: Iterable[str]) -> tuple[list[Record], list[str]]:
         records: list[Record] = []
         problems: list[str] = []
-        for key in self.keys():
+        for key in keys:
             try:
                 record = self.read(key)
             except StoreError as error:
@@ -286,41 +299,23 @@ class Store:
             records += [] if record is None else [record]
         return records, problems
 
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise StoreError(_unreadable(path, error)) from error
-
-
-def _rename_aside(path: Path) -> Path | None:
-    for number in itertools.count(1):
-        target = path.with_name(f"{path.name}.damaged-{number}")
-        with contextlib.suppress(FileExistsError):
-            # An empty file claims the name first: a bare rename would overwrite.
-            target.touch(exist_ok=False)
-            break
-    try:
-        return path.replace(target)
-    except FileNotFoundError:
-        target.unlink()
-        return None
+    def _with_scores(
+        self, records: Sequence[Record], names: Collection[str]
+    ) -> tuple[list[Record], list[str]]:
+        lacking = {
+            record.key
+            for record in records
+            # The scores of a cell that was finished meanwhile may not be among the names.
+            if record.scores_sha256 is not None
+            and (name := f"{record.key}.npz") not in names
+            and not (self.cells / name).exists()
+        }
+        problems = [str(_without_scores(self._path(key, ".npz"))) for key in lacking]
+        return [record for record in records if record.key not in lacking], problems
 
 
-def _leftover(name: str, names: frozenset[str]) -> str | None:
-    stem, _, suffix = name.partition(".")
-    if name.endswith(".tmp"):
-        return f"{name}: a write was interrupted, or is under way: delete it when nothing runs"
-    if ".json.damaged-" in name:
-        return f"{name}: set aside as damaged: delete it once you have looked at it"
-    if suffix == "npz" and f"{stem}.json" not in names:
-        return f"{name}: scores without a record: delete them when nothing runs"
-    if suffix == "json" and not _KEY.fullmatch(stem):
-        return f"{name}: no record, its name is no key of 32 hex digits: move it elsewhere"
-    return None
+def _without_scores(path: Path) -> DamagedRecordError:
+    return DamagedRecordError(f"the scores {path} are missing: {AGAIN}")
 
 
 def _existing(root: Path) -> Store:
@@ -328,14 +323,3 @@ def _existing(root: Path) -> Store:
     if not store.cells.is_dir():
         raise StoreError(f"expected a results folder, one with cells/ in it, got {root}")
     return store
-
-
-def _unwritable(root: Path, error: OSError) -> str:
-    return (
-        f"cannot write results in {root} ({error.strerror or error}): free some space, or name "
-        "another folder by --output-dir"
-    )
-
-
-def _unreadable(path: Path, error: OSError) -> str:
-    return f"cannot read {path} ({error.strerror or error}): check the file and its permissions"

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pytest
 import sklearn.metrics
 
-from osadbench.errors import ContractError
-from osadbench.metrics import METRICS, compute_metrics
+from osadbench.errors import ContractError, UsageError
+from osadbench.metrics import METRICS, compute_metrics, metric_key
 
 
 def random_case(seed: int, *, ties: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -118,3 +118,11 @@ def test_labels_of_any_number_type(dtype: type) -> None:
 def test_refuses(labels: npt.ArrayLike, scores: npt.ArrayLike, message: str) -> None:
     with pytest.raises(ContractError, match=message):
         compute_metrics(labels, scores)
+
+
+def test_metrics_are_found_by_their_keys_and_by_f1max() -> None:
+    assert [metric_key(name) for name in METRICS] == list(METRICS)
+    assert metric_key("f1max") == "oracle_f1"
+    assert "oracle threshold" in METRICS[metric_key("f1max")].name
+    with pytest.raises(UsageError, match="no metric 'f1_max': did you mean f1max"):
+        metric_key("f1_max")

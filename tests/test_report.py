@@ -336,7 +336,7 @@ def test_unknown_names_are_refused_with_the_nearest(
 
 def test_a_reference_of_several_columns_is_refused() -> None:
     records = [record("dra[lr=0.1]"), record("dra[lr=0.2]")]
-    with pytest.raises(UsageError, match=r"one reference, got 'dra', which is dra\[lr=0.1\] and"):
+    with pytest.raises(UsageError, match=r"one column, got 'dra', which is dra\[lr=0.1\] and"):
         build_report(records, reference="dra")
 
 

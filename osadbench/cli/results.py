@@ -17,8 +17,9 @@ import click
 from osadbench.cli.options import output_option
 from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.params import split_components
-from osadbench.report import FORMATS, build_report, render
+from osadbench.report import FORMATS, GROUPINGS, build_report, render
 from osadbench.store import Store
+from osadbench.store_scan import collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
@@ -26,10 +27,17 @@ __all__ = ["COMMANDS", "echo_report"]
 logger = logging.getLogger("osadbench")
 
 
-def echo_report(records: Sequence[Record], *, format: str = "terminal", **options: Any) -> None:
-    """Build, render and print a report."""
+def echo_report(
+    records: Sequence[Record],
+    *,
+    format: str = "terminal",
+    allow_mixed: bool = True,
+    **options: Any,
+) -> None:
+    """Build, render and print a report; after a run, older results may stand among the new ones."""
     color = format == "terminal" and sys.stdout.isatty()
-    click.echo(render(build_report(records, **options), format, color=color))
+    report = build_report(records, allow_mixed=allow_mixed, **options)
+    click.echo(render(report, format, color=color))
 
 
 @click.command()
@@ -45,11 +53,31 @@ def echo_report(records: Sequence[Record], *, format: str = "terminal", **option
 )
 @click.option("-m", "--methods", multiple=True, help="Columns to show, in this order.")
 @click.option("-p", "--protocol", multiple=True, help="Only these protocols.")
-@click.option("-d", "--dataset", multiple=True, help="Only these datasets.")
-@click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
+@click.option("-d", "--dataset", multiple=True, help="Only these datasets, in this order.")
+@click.option(
+    "--metric",
+    default="auroc",
+    show_default=True,
+    help="auroc, ap, fpr95, or f1max: the F1 at the oracle threshold.",
+)
+@click.option(
+    "--group-by",
+    type=click.Choice(GROUPINGS),
+    default="row",
+    show_default=True,
+    help="What a line is: a row of a dataset, the mean of a dataset or of a protocol, a method.",
+)
+@click.option(
+    "--sort",
+    metavar="METHOD|mean",
+    help="Rows from a method's best value to its worst; or methods by their means.",
+)
 @click.option("--reference", help="Column that the others are tested against; else the first.")
 @click.option("--include-smoke", is_flag=True, help="Show results of preset smoke too.")
 @click.option("--allow-partial", is_flag=True, help="Test methods that lack seeds all the same.")
+@click.option(
+    "--allow-mixed", is_flag=True, help="Show results of several osadbench versions in one table."
+)
 @click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")
 def report(
     output: Path,
@@ -61,22 +89,31 @@ def report(
 ) -> None:
     """Print the tables of the stored results."""
     store = _existing(output)
-    for problem in store.problems():
+    records, problems = store.scan(check_scores=False)
+    for problem in problems:
         logger.warning("%s", problem)
-    records = _only("protocol", protocol, store.records())
+    records = _only("protocol", protocol, records)
     records = _only("dataset", dataset, records)
-    chosen = split_components(",".join(methods)) or None
-    echo_report(records, format=format_, methods=chosen, **options)
+    with collector_paused():
+        echo_report(
+            records,
+            format=format_,
+            methods=split_components(",".join(methods)) or None,
+            datasets=split_components(",".join(dataset)),
+            **options,
+        )
 
 
 def _only(field: str, texts: Sequence[str], records: list[Record]) -> list[Record]:
     """Return the records whose field has one of the values asked for, or all without any."""
     asked = split_components(",".join(texts))
+    if not asked:
+        return records
     known = {getattr(record, field) for record in records}
     for value in asked:
         if value not in known:
             raise UsageError(f"no results of {field} {value!r}: {did_you_mean(value, known)}")
-    return [record for record in records if not asked or getattr(record, field) in asked]
+    return [record for record in records if getattr(record, field) in asked]
 
 
 @click.command()
@@ -84,7 +121,7 @@ def _only(field: str, texts: Sequence[str], records: list[Record]) -> list[Recor
 def status(output: Path) -> int:
     """Count the stored results, and list what failed or is damaged."""
     store = _existing(output)
-    records, problems = store.records(), store.problems()
+    records, problems = store.scan()
     counts = Counter(record.status for record in records)
     click.echo(", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "no results")
     for record in records:

@@ -5,7 +5,7 @@ Nothing here runs, reads or writes anything: records come in, text goes out.
 
 from __future__ import annotations
 
-from osadbench.report.model import build_report
+from osadbench.report.model import GROUPINGS, build_report
 from osadbench.report.parts import (
     Cell,
     ColumnFacts,
@@ -20,6 +20,7 @@ from osadbench.report.render import FORMATS, render
 
 __all__ = [
     "FORMATS",
+    "GROUPINGS",
     "Cell",
     "ColumnFacts",
     "Comparison",

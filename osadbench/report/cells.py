@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
@@ -39,9 +40,10 @@ def records_by_cell(records: Iterable[Record]) -> dict[tuple[str, str], dict[int
         cell = cells.setdefault((record.row, record.label), {})
         other = cell.setdefault(record.seed, record)
         if other is not record:
+            one, two = sorted((other.key, record.key))
             raise StoreError(
                 f"expected one result of {record.label} on {record.dataset}, {record.row}, seed "
-                f"{record.seed}, got {other.key} and {record.key}: move one out of the store"
+                f"{record.seed}, got {one} and {two}: move one out of the store"
             )
     return cells
 
@@ -55,31 +57,36 @@ def values_of(by_seed: Mapping[int, Record], metric: str) -> dict[int, float]:
     }
 
 
-def _reason(record: Record, metric: str) -> str | None:
-    """Return the footnote of a record without a value, or None where it has one."""
+def _reason(record: Record, metric: str) -> str:
+    """Return the footnote of a record without a value."""
     if record.status != "done":
         return f"{record.status}: {record.reason or 'no reason recorded'}"
-    return None if metric in record.metrics else f"no {metric} was recorded"
+    return f"no {metric} was recorded"
 
 
 def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
-    """Return the different reasons for missing values, in the order of rows, labels and seeds."""
+    """Return the different reasons for missing values, in the order of rows, labels and seeds.
+
+    Args:
+        records: The records without a value.
+        metric: Key of the metric.
+    """
     ordered = sorted(records, key=lambda record: (record.row, record.label, record.seed))
-    reasons = (_reason(record, metric) for record in ordered)
-    return list(dict.fromkeys(reason for reason in reasons if reason))
+    return list(dict.fromkeys(_reason(record, metric) for record in ordered))
 
 
 def cell_of(
     label: str,
     by_seed: Mapping[int, Record],
+    values: Mapping[int, float],
     expected: int,
     metric: str,
     footnotes: Sequence[str],
 ) -> Cell:
-    """Return the cell of one method and row, without a mark."""
-    values = values_of(by_seed, metric)
-    reasons = {_reason(record, metric) for record in by_seed.values()}
-    status = [record.status for record in by_seed.values()]
+    """Return the cell of one method and row, without a mark; ``values`` are :func:`values_of`."""
+    lacking = [record for seed, record in by_seed.items() if seed not in values]
+    reasons = {_reason(record, metric) for record in lacking}
+    status = [record.status for record in lacking]
     return Cell(
         label,
         *mean_and_std(values),
@@ -97,7 +104,7 @@ def measured(records: Iterable[Record]) -> Measured:
     done = [record.provenance for record in records if record.status == "done"]
 
     def known(key: str) -> list[float]:
-        return [made[key] for made in done if made.get(key) is not None]
+        return [value for made in done if (value := made.get(key)) is not None]
 
     return {
         "fit_seconds": _mean(known("fit_seconds")),
@@ -113,5 +120,9 @@ def _mean(values: Iterable[float]) -> float | None:
 
 def mean_and_std(values: Mapping[int, float]) -> tuple[float | None, float | None]:
     """Return the mean and the sample standard deviation, each None where there are too few."""
-    spread = statistics.stdev(values.values()) if len(values) > 1 else None
-    return _mean(values.values()), spread
+    mean = _mean(values.values())
+    if mean is None or len(values) < 2:
+        return mean, None
+    # Far quicker than statistics.stdev, whose exact fractions no printed digit needs.
+    squares = math.fsum((value - mean) ** 2 for value in values.values())
+    return mean, math.sqrt(squares / (len(values) - 1))

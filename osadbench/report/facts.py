@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from osadbench.params import canonical_json
@@ -26,16 +27,23 @@ def facts_of(label: str, records: Sequence[Record]) -> ColumnFacts:
             where none is.
     """
     done = [record for record in records if record.status == "done"]
-    counted = sorted(done or records, key=lambda record: (record.row, record.seed))
-    departures = _different(map(_departures, counted))
-    outliers = (record.split.get("outliers") for record in counted)
-    return ColumnFacts(
+    counted = done or list(records)
+    facts = ColumnFacts(
         label,
         cells=len(done),
         shots=max(record.shots for record in counted),
         uses_backbone=any(record.weights != NO_WEIGHTS for record in counted),
+    )
+    if not any(
+        r.departures or r.split.get("outliers") or r.provenance.get("notes") for r in counted
+    ):
+        return facts
+    counted.sort(key=lambda record: (record.row, record.seed))
+    departures = _different(map(_departures, counted))
+    return replace(
+        facts,
         departures=departures if any(departures) else (),
-        outliers=_different(found for found in outliers if found),
+        outliers=_different(found for r in counted if (found := r.split.get("outliers"))),
         remarks=_remarks([record.provenance.get("notes") or () for record in counted]),
     )
 

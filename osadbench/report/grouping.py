@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,15 @@ from osadbench.params import canonical_json
 from osadbench.report.parts import Setting
 from osadbench.types import Record, place_name
 
-__all__ = ["NO_WEIGHTS", "ambiguous_places", "by_setting", "manifest_of", "place_of", "tell_apart"]
+__all__ = [
+    "NO_WEIGHTS",
+    "ambiguous_places",
+    "blocks_of",
+    "by_setting",
+    "manifest_of",
+    "place_of",
+    "tell_apart",
+]
 
 _Request = tuple[str, str, str, int, str]
 _Key = tuple[str, int, str, str, str, int]
@@ -25,10 +33,13 @@ def tell_apart(records: Sequence[Record]) -> list[Record]:
     A method's results with outliers of two sources are two columns; where each dataset has a source
     of its own, they are one.
     """
+    splits = {id(record.split): record.split for record in records}
+    if not any(split.get("outliers") for split in splits.values()):
+        return list(records)
     sources: dict[tuple[str, ...], set[str]] = {}
     for record in records:
-        place = (record.label, record.protocol, canonical_json(record.engine), record.dataset)
-        sources.setdefault((*place, record.category), set()).add(_source(record))
+        place = (record.label, record.protocol, canonical_json(record.engine), place_of(record))
+        sources.setdefault(place, set()).add(_source(record))
     several = {place[0] for place, found in sources.items() if len(found - {""}) > 1}
     return [
         replace(record, label=f"{record.label} (outliers {_source(record)})")
@@ -42,7 +53,23 @@ def _source(record: Record) -> str:
     return str((record.split.get("outliers") or {}).get("source", ""))
 
 
-def by_setting(records: Sequence[Record]) -> list[tuple[Setting, dict[str, list[Record]]]]:
+def blocks_of(records: Iterable[Record]) -> list[list[Record]]:
+    """Return the records in blocks that share dataset, category, protocol, split and engine.
+
+    What one record of a block says of these holds for all. A split is that of all methods, so of a
+    hundred thousand records only some thousands have to be asked.
+    """
+    blocks: dict[tuple[object, ...], list[Record]] = {}
+    for r in records:
+        known = bool(r.known_class)
+        key = (id(r.split), id(r.engine), r.protocol, r.dataset, r.category, known)
+        blocks.setdefault(key, []).append(r)
+    return list(blocks.values())
+
+
+def by_setting(
+    blocks: Sequence[Sequence[Record]],
+) -> list[tuple[Setting, dict[str, Sequence[Record]]]]:
     """Return the settings in order, each with its tables' records by the name of the dataset.
 
     Protocol, preset and engine settings, those of the request, tell tables apart. So do other
@@ -53,42 +80,50 @@ def by_setting(records: Sequence[Record]) -> list[tuple[Setting, dict[str, list[
       their test images. Where there is no other method, the table has shots 0.
     - Methods without a backbone, or with one of their own, stand in the tables of all weights of
       the engine's backbone. Where no method uses that one, the table's weights are ``"none"``.
+
+    Args:
+        blocks: The records as :func:`blocks_of` returns them.
     """
-    groups: dict[_Key, dict[str, list[Record]]] = {}
-    for (protocol, preset, engine, images, dataset), members in _by_request(records).items():
+    groups: dict[_Key, dict[str, Sequence[Record]]] = {}
+    for (protocol, preset, engine, images, dataset), members in _by_request(blocks).items():
         for shots, weights, table in _tables(members):
             key = (protocol, shots, preset, engine, weights, images)
             groups.setdefault(key, {})[dataset] = table
-    engines = {canonical_json(record.engine): record.engine for record in records}
+    engines = {canonical_json(block[0].engine): block[0].engine for block in blocks}
     return [(_setting(key, engines), groups[key]) for key in sorted(groups)]
 
 
-def _by_request(records: Sequence[Record]) -> dict[_Request, list[Record]]:
+def _by_request(blocks: Sequence[Sequence[Record]]) -> dict[_Request, list[Record]]:
     """Return the records by protocol, preset, engine, images and name of the table's dataset."""
-    requested = [(_request(record), record) for record in records]
-    started: dict[tuple[str, ...], dict[str, float]] = {}
-    for request, record in requested:
-        met = started.setdefault((*request, place_of(record)), {})
-        manifest, start = manifest_of(record), record.provenance.get("started") or 0.0
-        met[manifest] = min(start, met.get(manifest, start))
-    # Categories have manifests of their own and nothing says which belong together. By the first
-    # result of each, those of one run do.
-    newest_first = {
-        place: sorted(met, key=lambda manifest: (-met[manifest], manifest))
-        for place, met in started.items()
-    }
+    places: dict[tuple[str, str, str], dict[str, list[Sequence[Record]]]] = {}
+    for block in blocks:
+        one = block[0]
+        place = (one.protocol, canonical_json(one.engine), place_of(one))
+        places.setdefault(place, {}).setdefault(manifest_of(one), []).append(block)
     found: dict[_Request, list[Record]] = {}
-    for request, record in requested:
-        manifests = newest_first[*request, place_of(record)]
-        name = place_name(record.dataset, record.category if record.known_class else "")
-        key = (*request, manifests.index(manifest_of(record)), name)
-        found.setdefault(key, []).append(record)
+    for (protocol, engine, _), by_manifest in places.items():
+        for images, manifest in enumerate(_newest_first(by_manifest)):
+            for block in by_manifest[manifest]:
+                one = block[0]
+                name = place_name(one.dataset, one.category if one.known_class else "")
+                key = (protocol, str(one.engine.get("preset", "")), engine, images, name)
+                found.setdefault(key, []).extend(block)
     return found
 
 
-def _request(record: Record) -> tuple[str, str, str]:
-    preset = str(record.engine.get("preset", ""))
-    return record.protocol, preset, canonical_json(record.engine)
+def _newest_first(by_manifest: Mapping[str, Sequence[Sequence[Record]]]) -> list[str]:
+    """Return manifests by their first results.
+
+    Categories have manifests of their own and nothing says which belong together. By the first
+    result of each, those of one run do.
+    """
+    if len(by_manifest) == 1:
+        return list(by_manifest)
+    started = {
+        manifest: min(r.provenance.get("started") or 0.0 for block in blocks for r in block)
+        for manifest, blocks in by_manifest.items()
+    }
+    return sorted(by_manifest, key=lambda manifest: (-started[manifest], manifest))
 
 
 def manifest_of(record: Record) -> str:
@@ -101,45 +136,54 @@ def place_of(record: Record) -> str:
     return place_name(record.dataset, record.category)
 
 
-def ambiguous_places(records: Sequence[Record]) -> set[str]:
+def ambiguous_places(blocks: Iterable[Sequence[Record]]) -> set[str]:
     """Return the datasets and categories that stand for images of several manifests."""
     manifests: dict[str, set[str]] = {}
-    for record in records:
-        manifests.setdefault(place_of(record), set()).add(manifest_of(record))
+    for block in blocks:
+        manifests.setdefault(place_of(block[0]), set()).add(manifest_of(block[0]))
     return {place for place, found in manifests.items() if len(found) > 1}
 
 
-def _tables(members: Sequence[Record]) -> Iterator[tuple[int, str, list[Record]]]:
+def _tables(members: Sequence[Record]) -> Iterator[tuple[int, str, Sequence[Record]]]:
     """Yield shots, weights and records of each table of one dataset."""
+    by_shots: dict[int, list[Record]] = {}
+    for record in members:
+        by_shots.setdefault(record.shots, []).append(record)
+    unlabelled = by_shots.pop(0, [])
     placed: set[int] = set()
-    for shots in sorted({r.shots for r in members if r.shots}):
-        for weights, table in _by_weights(_of_shots(members, shots), shots):
-            placed.update(map(id, table))
+    for shots, labelled in sorted(by_shots.items()):
+        for weights, table in _by_weights(labelled + _tested_alike(unlabelled, labelled), shots):
+            if unlabelled:
+                placed.update(map(id, table))
             yield shots, weights, table
-    if any(id(r) not in placed for r in members):
-        # Those without labels whose weights no table has, with all that stand in every table.
-        left = [r for r in members if not r.shots and not (_is_own(r) and id(r) in placed)]
+    if any(id(r) not in placed for r in unlabelled):
+        # Those whose weights no table has, with all that stand in every table.
+        left = [r for r in unlabelled if not (_is_own(r) and id(r) in placed)]
         for weights, table in _by_weights(left, 0):
             yield 0, weights, table
 
 
-def _of_shots(members: Sequence[Record], shots: int) -> list[Record]:
-    """Return the records of some shots, and of those without labels the ones on their test images.
+def _tested_alike(unlabelled: Sequence[Record], labelled: Sequence[Record]) -> list[Record]:
+    """Return the records without labels on the test images of those with some.
 
     More shots than a protocol's pool leave fewer anomalies to test on.
     """
-    labelled = [r for r in members if r.shots == shots]
+    if not unlabelled:
+        return []
     tested = {(place_of(r), r.row, r.seed): r.split.get("test_digest") for r in labelled}
 
     def fits(record: Record) -> bool:
         own = record.split.get("test_digest")
         return tested.get((place_of(record), record.row, record.seed), own) == own
 
-    return [r for r in members if r.shots == shots or (not r.shots and fits(r))]
+    return [record for record in unlabelled if fits(record)]
 
 
-def _by_weights(members: Sequence[Record], shots: int) -> list[tuple[str, list[Record]]]:
+def _by_weights(members: Sequence[Record], shots: int) -> list[tuple[str, Sequence[Record]]]:
     """Return weights and records of each table of one number of shots."""
+    kinds = {(r.weights, id(r.departures)) for r in members}
+    if len(kinds) == 1 and _is_own(members[0]):
+        return [(members[0].weights, members)]
     used = [r for r in members if _is_own(r)]
     weights = {r.weights for r in used if r.shots == shots} or {r.weights for r in used}
     met: dict[str, set[str]] = {}

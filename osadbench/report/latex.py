@@ -2,27 +2,31 @@ r"""LaTeX tables; the document needs the booktabs package and nothing else."""
 
 from __future__ import annotations
 
+import re
+
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
 
-__all__ = ["latex"]
+__all__ = ["escape", "latex"]
 
 _MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
-_SPECIAL = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        "±": r"\,$\pm$\,",
-        # Else a row that starts with a bracket would be read as an option of the rule above it.
-        "[": "{[}",
-        "]": "{]}",
-        **{c: f"\\{c}" for c in "&%$#_{}"},
-    }
-)
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "±": r"\,$\pm$\,",
+    # Else a row that starts with a bracket would be read as an option of the rule above it.
+    "[": "{[}",
+    "]": "{]}",
+    **{c: f"\\{c}" for c in "&%$#_{}"},
+}
+#: LaTeX gives up where more tables than these wait for a page of their own.
+_FLOATS = 18
+#: Letters of western Europe, without those that LaTeX's own fonts lack.
+_LATIN = frozenset(one for one in map(chr, range(0xC0, 0x100)) if one.isalpha()) - set("ÐðÞþ")
 
 
 def latex(report: Report) -> str:
@@ -34,21 +38,24 @@ def latex(report: Report) -> str:
     for _, tables, tests in wording.sections(report):
         blocks += [_table(report, table, []) for table in tables[:-1]]
         blocks.append(_table(report, tables[-1], tests))
+    for place in range(len(blocks) - len(blocks) % _FLOATS, 1, -_FLOATS):
+        blocks.insert(place, r"\clearpage")
     blocks += [f"% {note}" for note in report.notes]
     return "\n\n".join(blocks) + "\n"
 
 
 def _table(report: Report, table: Table, tests: list[Comparison]) -> str:
+    heads, rows = wording.grid(report, table)
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
             f"\\caption{{{_caption(report, table)}}}",
-            f"\\begin{{tabular}}{{l{'r' * len(table.columns)}}}",
+            f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
             r"\toprule",
-            _line(["", *map(_escape, table.columns)]),
+            _line(["", *map(escape, heads)]),
             r"\midrule",
-            *map(_row, table.rows),
+            *map(_row, rows),
             r"\bottomrule",
             r"\end{tabular}",
             *_below(table, tests),
@@ -61,25 +68,27 @@ def _caption(report: Report, table: Table) -> str:
     what = (
         f"{table.dataset}, {wording.setting_text(table.setting)}: {wording.statistic_text(table)}"
     )
-    how = f"{wording.engine_text(table.setting)}, osadbench {report.version}"
+    # Of what made the numbers, where that is known; else of what prints them.
+    version = " and ".join(table.versions) or report.version
+    how = f"{wording.engine_text(table.setting)}, osadbench {version}"
     marks = "Best in bold, second underlined"
     if any(wording.fraction(cell) for row in table.rows for cell in row.cells):
         marks += "; fractions are seeds done of those expected"
         marks += "" if report.allow_partial else ", and such cells are not marked"
-    return f"{_escape(what)}; {_escape(how)}. {marks}."
+    return f"{escape(what)}; {escape(how)}. {marks}."
 
 
 def _below(table: Table, tests: list[Comparison]) -> list[str]:
-    lines = [f"$^{{{i}}}$ {_escape(text)}" for i, text in enumerate(table.footnotes, 1)]
-    lines += [f"Note: {_escape(note)}" for note in table.notes]
+    lines = [f"$^{{{i}}}$ {escape(text)}" for i, text in enumerate(table.footnotes, 1)]
+    lines += [f"Note: {escape(note)}" for note in table.notes]
     if tests:
-        lines.append(_escape(wording.comparison_heading(table.setting)))
-        lines += [_escape(wording.comparison_text(test)) for test in tests]
+        lines.append(escape(wording.comparison_heading(table.setting)))
+        lines += [escape(wording.comparison_text(test)) for test in tests]
     return [r"\par\footnotesize", *(f"{line}\\par" for line in lines)] if lines else []
 
 
 def _row(row: Row) -> str:
-    line = _line([_escape(row.name), *map(_cell, row.cells)])
+    line = _line([escape(row.name), *map(_cell, row.cells)])
     return f"\\midrule\n{line}" if row.aggregate else line
 
 
@@ -96,5 +105,14 @@ def _line(cells: list[str]) -> str:
     return f"{' & '.join(cells)} \\\\"
 
 
-def _escape(text: str) -> str:
-    return text.translate(_SPECIAL)
+def escape(text: str) -> str:
+    """Return text as LaTeX prints it; unknown characters become their code points."""
+    # Two hyphens would become a dash.
+    return re.sub("-(?=-)", "-{}", "".join(map(_character, text)))
+
+
+def _character(one: str) -> str:
+    """Return a character for pdfLaTeX, whose own fonts have Latin letters only."""
+    if one in _SPECIAL:
+        return _SPECIAL[one]
+    return one if " " <= one <= "~" or one in _LATIN else f"{{[}}U+{ord(one):04X}{{]}}"

@@ -17,7 +17,7 @@ def markdown(report: Report) -> str:
     """Return the report as Markdown; the best of a row is bold, the second in italics."""
     blocks = []
     for setting, tables, tests in wording.sections(report):
-        blocks += [_table(table) for table in tables]
+        blocks += [_table(report, table) for table in tables]
         if tests:
             lines = [f"- {_escape(wording.comparison_text(test))}" for test in tests]
             blocks.append("\n".join([_escape(wording.comparison_heading(setting)), "", *lines]))
@@ -29,12 +29,13 @@ def markdown(report: Report) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def _table(table: Table) -> str:
+def _table(report: Report, table: Table) -> str:
+    heads, rows = wording.grid(report, table)
     caption = (
         f"**{_escape(table.dataset)}, {_escape(wording.setting_text(table.setting))}**: "
         f"{_escape(wording.statistic_text(table))}; {_escape(wording.engine_text(table.setting))}"
     )
-    lines = [*_head(["", *map(_escape, table.columns)]), *map(_row, table.rows)]
+    lines = [*_head(["", *map(_escape, heads)]), *map(_row, rows)]
     footnotes = [f"\\[{i}\\] {_escape(text)}" for i, text in enumerate(table.footnotes, 1)]
     below = footnotes + [f"Note: {_escape(note)}" for note in table.notes]
     return "\n\n".join([caption, "\n".join(lines), *below])

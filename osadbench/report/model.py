@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from osadbench.errors import UsageError, did_you_mean
-from osadbench.metrics import METRICS
+from osadbench.metrics import metric_key
 from osadbench.report.compare import compare
 from osadbench.report.costs import costs_of
-from osadbench.report.grouping import ambiguous_places, by_setting, tell_apart
-from osadbench.report.parts import Report, Table
-from osadbench.report.tables import build_table
+from osadbench.report.grouping import ambiguous_places, blocks_of, by_setting, tell_apart
+from osadbench.report.ordering import MEAN, sort_columns, sort_rows
+from osadbench.report.parts import Comparison, Report, Table
+from osadbench.report.summary import by_dataset, by_protocol
+from osadbench.report.tables import Options, build_table
 from osadbench.types import Record
 
-__all__ = ["build_report"]
+__all__ = ["GROUPINGS", "build_report"]
 
+#: What a line of a table can be.
+GROUPINGS = ("row", "dataset", "protocol", "method")
 _SMOKE = "smoke"
 
 
@@ -24,9 +28,13 @@ def build_report(
     *,
     metric: str = "auroc",
     methods: Sequence[str] | None = None,
+    datasets: Sequence[str] = (),
     reference: str | None = None,
+    group_by: str = "row",
+    sort: str | None = None,
     include_smoke: bool = False,
     allow_partial: bool = False,
+    allow_mixed: bool = False,
     costs: bool = False,
 ) -> Report:
     """Gather records into tables and tests.
@@ -38,44 +46,92 @@ def build_report(
     the other four. Results on other images of the same name stand in tables of their own, with
     tests of their own.
 
+    Grouped by dataset, there is one table for each protocol, number of shots, engine settings and
+    weights, with a line for each dataset's mean; grouped by protocol, one for each engine settings
+    and weights, with a line for the mean over the datasets of each protocol and number of shots.
+    Tests then pair the datasets; protocols are not tested, since their images are the same.
+
     Args:
         records: Records in any order.
-        metric: Key of :data:`osadbench.metrics.METRICS`.
+        metric: Key of :data:`osadbench.metrics.METRICS`, or ``"f1max"``.
         methods: Columns to show, in this order: labels, or names of methods, which stand for the
             label of that name or else for all labels of the method. None shows all, sorted.
+        datasets: Names of datasets that come first, in this order; the others follow by name.
         reference: Column that the others are tested against; None means the first.
+        group_by: What a line of a table is, one of :data:`GROUPINGS`.
+        sort: ``"mean"`` for methods from the best mean to the worst; or a method, for the rows from
+            its best value to its worst. None leaves them in the order of names or ``methods``.
         include_smoke: Whether to show results of the smoke preset, which are no measurements.
         allow_partial: Whether methods that lack seeds are tested and marked all the same.
+        allow_mixed: Whether results of several osadbench versions or record schemas, or of several
+            weights of a method's own backbone, may stand in one table; a note says so.
         costs: Whether to add time and memory by method.
 
     Raises:
-        UsageError: An unknown metric, method or reference, or a reference of several columns.
-        StoreError: Two records claim the same method, row and seed of one table.
+        UsageError: An unknown metric, method, reference or grouping, or a reference or method to
+            sort by of several columns.
+        StoreError: Two records claim the same method, row and seed of one table, or they are mixed.
     """
-    if metric not in METRICS:
-        raise UsageError(f"no metric {metric!r}: {did_you_mean(metric, METRICS)}")
+    metric = metric_key(metric)
+    if group_by not in GROUPINGS:
+        raise UsageError(f"cannot group by {group_by!r}: {did_you_mean(group_by, GROUPINGS)}")
     records = tell_apart(records)
     columns = _columns(records, methods)
     base = _reference(records, columns, reference) if reference is not None else None
     chosen = [record for record in records if record.label in columns]
-    shown = [r for r in chosen if include_smoke or r.engine.get("preset") != _SMOKE]
-    table_of = partial(
-        build_table,
-        columns=columns,
-        metric=metric,
-        allow_partial=allow_partial,
-        ambiguous=ambiguous_places(shown),
-    )
-    tables: list[Table] = []
-    tests = []
-    for setting, members in by_setting(shown):
-        group = [table_of(setting, name, members[name]) for name in sorted(members)]
-        tables += group
+    engines = {id(record.engine): record.engine for record in chosen}
+    smoke = {identity for identity, e in engines.items() if e.get("preset") == _SMOKE}
+    shown = chosen if include_smoke else [r for r in chosen if id(r.engine) not in smoke]
+    blocks = blocks_of(shown)
+    options = Options(columns, metric, allow_partial, allow_mixed, ambiguous_places(blocks))
+    groups = _grouped(blocks, datasets, group_by, options)
+    tests: list[Comparison] = []
+    # The lines of protocols are of the same images again and again.
+    for group in groups if group_by != "protocol" else ():
         tests += compare(group, columns, base, allow_partial=allow_partial)
+    order = _order(sort, records, columns)
     untested = any(test.result is None for test in tests) and not allow_partial
     notes = _notes(shown=len(shown), chosen=len(chosen), untested=untested)
-    spent = costs_of(shown, columns) if costs else ()
-    return Report(metric, tuple(tables), tuple(tests), notes, allow_partial, spent)
+    return Report(
+        metric,
+        tuple(order(table) for group in groups for table in group),
+        tuple(tests),
+        notes,
+        allow_partial,
+        costs_of(shown, columns) if costs else (),
+        group_by,
+    )
+
+
+def _grouped(
+    blocks: Sequence[Sequence[Record]], datasets: Sequence[str], group_by: str, options: Options
+) -> list[list[Table]]:
+    """Return the tables in groups that share a setting."""
+
+    def place(name: str) -> tuple[int, str]:
+        dataset = name.partition("/")[0]
+        return datasets.index(dataset) if dataset in datasets else len(datasets), name
+
+    groups = [
+        [build_table(setting, name, members[name], options) for name in sorted(members, key=place)]
+        for setting, members in by_setting(blocks)
+    ]
+    if group_by in ("dataset", "protocol"):
+        merged = [by_dataset(parts[0].table.setting, parts, options) for parts in groups]
+        merged = by_protocol(merged, options) if group_by == "protocol" else merged
+        groups = [[part] for part in merged]
+    return [[part.table for part in parts] for parts in groups]
+
+
+def _order(
+    sort: str | None, records: Sequence[Record], columns: Sequence[str]
+) -> Callable[[Table], Table]:
+    """Return what puts a table in the order asked for."""
+    if sort is None:
+        return lambda table: table
+    if sort == MEAN:
+        return sort_columns
+    return partial(sort_rows, label=_reference(records, columns, sort))
 
 
 def _columns(records: Sequence[Record], methods: Sequence[str] | None) -> list[str]:
@@ -100,10 +156,11 @@ def _labels(records: Sequence[Record], name: str) -> list[str]:
 
 
 def _reference(records: Sequence[Record], columns: Sequence[str], name: str) -> str:
+    """Return the one column that a name stands for."""
     shown = [record for record in records if record.label in columns]
     found = _labels(shown, name)
     if len(found) > 1:
-        raise UsageError(f"expected one reference, got {name!r}, which is {' and '.join(found)}")
+        raise UsageError(f"expected one column, got {name!r}, which is {' and '.join(found)}")
     return found[0]
 
 

@@ -10,6 +10,7 @@ from osadbench._version import __version__
 from osadbench.stats import WilcoxonResult
 
 __all__ = [
+    "DIGITS",
     "SCHEMA_VERSION",
     "Cell",
     "ColumnFacts",
@@ -21,7 +22,10 @@ __all__ = [
     "Table",
 ]
 
-#: Version of the layout that the JSON format writes.
+#: Digits that means are printed to, marked by and compared by, as in the papers.
+DIGITS = 3
+#: Version of the layout that the JSON format writes, as docs/report-json.md has it. Fields may be
+#: added to a version; one that goes, or means something else, makes a new one.
 SCHEMA_VERSION = 1
 
 
@@ -30,7 +34,8 @@ class Setting:
     """What the results of one table, and of one test, have in common.
 
     Attributes:
-        protocol: Name of the protocol with its changed parameters.
+        protocol: Name of the protocol with its changed parameters; ``""`` where each line of the
+            table has its own.
         shots: Labelled anomalies asked for, of methods that take any; 0 where none does.
         preset: Preset of the engine.
         backbone: Name of the engine's backbone.
@@ -92,7 +97,7 @@ class Row:
     """The cells of one row, in the order of the table's columns.
 
     Attributes:
-        name: Known class, category or dataset; ``"mean"`` for the mean row.
+        name: Known class, category or dataset, or protocol and shots; ``"mean"`` for the mean row.
         cells: One for each column.
         aggregate: Whether this is the mean row. Its means are the means of the rows' means; its
             standard deviations are those, over seeds, of the mean over the rows.
@@ -136,16 +141,17 @@ class Table:
     Attributes:
         setting: Protocol, shots and engine.
         dataset: Name of the dataset, or ``dataset/category`` where the rows are the known classes
-            of one category.
+            of one category; ``"means by dataset"`` or ``"means by protocol"`` where they are those.
         metric: Key of the metric.
         columns: The methods' labels.
         seeds: All seeds that any method has met here, sorted; each is expected of every cell.
-        rows: Sorted by name, then the mean row where there is more than one.
+        rows: Sorted by name or as asked for, then the mean row where there is more than one.
         footnotes: Reasons for missing results, numbered from 1.
         notes: Remarks in words: what columns have of their own, which images these are, mixed
-            commits, versions, precisions.
+            versions, commits, precisions.
         facts: What the columns have of their own, one for each.
         manifests: Digests of the images' manifests by ``dataset`` or ``dataset/category``.
+        versions: Versions of osadbench that made the results, sorted; empty where none is recorded.
     """
 
     setting: Setting
@@ -158,6 +164,7 @@ class Table:
     notes: tuple[str, ...] = ()
     facts: tuple[ColumnFacts, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
+    versions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -216,6 +223,9 @@ class Report:
         notes: Remarks on the whole.
         allow_partial: Whether cells that lack seeds are marked and tested like the others.
         costs: Time and memory by preset and method; empty where they were not asked for.
+        group_by: What a line of a table is: a ``"row"`` of a dataset, a ``"dataset"``, a
+            ``"protocol"`` with its shots, or a ``"method"``. For methods the tables are those of
+            rows, and only their printed form is turned.
         schema: Version of this layout.
         version: Version of osadbench.
     """
@@ -226,5 +236,6 @@ class Report:
     notes: tuple[str, ...] = ()
     allow_partial: bool = False
     costs: tuple[Cost, ...] = ()
+    group_by: str = "row"
     schema: int = SCHEMA_VERSION
     version: str = __version__

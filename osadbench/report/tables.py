@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from osadbench.metrics import METRICS
 from osadbench.report.cells import (
@@ -16,74 +17,144 @@ from osadbench.report.cells import (
 )
 from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.grouping import manifest_of, place_of
-from osadbench.report.parts import Cell, Row, Setting, Table
-from osadbench.report.provenance import provenance_notes
+from osadbench.report.mixtures import mixtures, refuse_mixtures
+from osadbench.report.parts import DIGITS, Cell, Row, Setting, Table
+from osadbench.report.provenance import provenance_notes, versions_of
+from osadbench.report.wording import setting_text
 from osadbench.types import Record
 
-__all__ = ["DIGITS", "build_table"]
+__all__ = ["DIGITS", "Options", "Part", "build_table", "finish_table"]
 
-#: Digits that means are printed to, marked by and compared by, as in the papers.
-DIGITS = 3
+
+@dataclass(frozen=True)
+class Options:
+    """What a report's tables have in common.
+
+    Attributes:
+        columns: Labels in the order wanted; a table leaves those without a record out.
+        metric: Key of the metric.
+        allow_partial: Whether cells that lack seeds may be marked best or second.
+        allow_mixed: Whether results that :func:`~osadbench.report.mixtures.mixtures` names may
+            stand together; a note says so.
+        ambiguous: Datasets and categories of which the report has several manifests.
+    """
+
+    columns: Sequence[str]
+    metric: str
+    allow_partial: bool = False
+    allow_mixed: bool = False
+    ambiguous: Collection[str] = ()
+
+
+class Part(NamedTuple):
+    """A table and what a table of tables needs of it.
+
+    Attributes:
+        table: The table; its last row is its mean, or its only one.
+        by_seed: The last row's values by label and seed, of the seeds that all rows have.
+        records: The records that it is made of.
+    """
+
+    table: Table
+    by_seed: Mapping[str, Mapping[int, float]]
+    records: Sequence[Record]
 
 
 def build_table(
-    setting: Setting,
-    dataset: str,
-    records: Sequence[Record],
-    *,
-    columns: Sequence[str],
-    metric: str,
-    allow_partial: bool,
-    ambiguous: Collection[str] = (),
-) -> Table:
-    """Return the table of a dataset.
+    setting: Setting, dataset: str, records: Sequence[Record], options: Options
+) -> Part:
+    """Return the table of a dataset, a line for each of its rows.
 
     Args:
         setting: What the records have in common.
         dataset: Name for the caption.
         records: All records of the dataset under the setting.
-        columns: Labels in the order wanted; those without a record here are left out.
-        metric: Key of the metric.
-        allow_partial: Whether cells that lack seeds may be marked best or second.
-        ambiguous: Datasets and categories of which the report has several manifests.
+        options: What all tables have in common.
 
     Raises:
-        StoreError: Two records claim the same method, row and seed.
+        StoreError: Two records claim the same method, row and seed, or they are mixed.
     """
     cells = records_by_cell(records)
-    labels = [label for label in columns if any(label == key[1] for key in cells)]
-    seeds = sorted({record.seed for record in records})
-    footnotes = footnotes_of(records, metric)
-    names = sorted({record.row for record in records})
-    rows = [
-        Row(
-            name,
-            tuple(
-                cell_of(label, cells.get((name, label), {}), len(seeds), metric, footnotes)
-                for label in labels
-            ),
-        )
-        for name in names
+    present = {label for _, label in cells}
+    labels = [label for label in options.columns if label in present]
+    seeds = sorted({seed for by_seed in cells.values() for seed in by_seed})
+    values = {place: values_of(found, options.metric) for place, found in cells.items()}
+    lacking = [
+        record
+        for place, found in cells.items()
+        for seed, record in found.items()
+        if seed not in values[place]
     ]
-    if len(rows) > 1:
-        values = {key: values_of(by_seed, metric) for key, by_seed in cells.items()}
-        rows.append(_mean_row(names, labels, values, len(seeds)))
-    marked = tuple(_mark(row, METRICS[metric].larger_is_better, allow_partial) for row in rows)
-    facts = tuple(facts_of(label, [r for r in records if r.label == label]) for label in labels)
-    manifests = {place_of(r): manifest_of(r) for r in sorted(records, key=place_of)}
-    notes = [*column_notes(setting, facts), *_image_notes(manifests, ambiguous)]
-    return Table(
+    footnotes = footnotes_of(lacking, options.metric)
+
+    def cell(label: str, name: str) -> Cell:
+        place = (name, label)
+        found = (cells.get(place, {}), values.get(place, {}))
+        return cell_of(label, *found, len(seeds), options.metric, footnotes)
+
+    names = sorted({name for name, _ in cells})
+    rows = [Row(name, tuple(cell(label, name) for label in labels)) for name in names]
+    table = Table(
         setting,
         dataset,
-        metric,
+        options.metric,
         tuple(labels),
         tuple(seeds),
-        marked,
-        tuple(footnotes),
-        (*notes, *provenance_notes(records)),
-        facts,
-        manifests,
+        tuple(rows),
+        footnotes=tuple(footnotes),
     )
+    return finish_table(table, values, records, options)
+
+
+def finish_table(
+    table: Table,
+    values: Mapping[tuple[str, str], Mapping[int, float]],
+    records: Sequence[Record],
+    options: Options,
+) -> Part:
+    """Return a table with its mean row, its marks, and all that is to be said of its columns.
+
+    Args:
+        table: The table without them.
+        values: Its values by row and label, then by seed.
+        records: All records behind it.
+        options: What all tables have in common.
+
+    Raises:
+        StoreError: The records are mixed.
+    """
+    mixed = mixtures(records)
+    if not options.allow_mixed:
+        refuse_mixtures(f"{table.dataset}, {setting_text(table.setting)}", mixed)
+    names, rows = [row.name for row in table.rows], list(table.rows)
+    by_seed = {label: _means(names, label, values) for label in table.columns}
+    if len(rows) > 1:
+        cells = zip(*(row.cells for row in rows), strict=True)
+        means = {column[0].label: [cell.mean for cell in column] for column in cells}
+        rows.append(_mean_row(names, table.columns, values, len(table.seeds), means))
+    larger_is_better = METRICS[options.metric].larger_is_better
+    by_label: dict[str, list[Record]] = {}
+    for record in records:
+        by_label.setdefault(record.label, []).append(record)
+    facts = tuple(facts_of(label, by_label[label]) for label in table.columns)
+    # Thousands of records share a split.
+    splits = {(r.dataset, r.category, id(r.split)): r for r in records}.values()
+    manifests = {place_of(r): manifest_of(r) for r in sorted(splits, key=place_of)}
+    notes = [
+        *column_notes(table.setting, facts),
+        *_image_notes(manifests, options.ambiguous),
+        *(f"the results mix {what}" for what in mixed),
+        *provenance_notes(records),
+    ]
+    whole = replace(
+        table,
+        rows=tuple(_mark(row, larger_is_better, options.allow_partial) for row in rows),
+        notes=tuple(notes),
+        facts=facts,
+        manifests=manifests,
+        versions=versions_of(records),
+    )
+    return Part(whole, by_seed, records)
 
 
 def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> list[str]:
@@ -97,13 +168,28 @@ def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> li
     return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
 
 
+def _means(
+    names: Sequence[str], label: str, values: Mapping[tuple[str, str], Mapping[int, float]]
+) -> dict[int, float]:
+    """Return a method's mean over rows for each seed that all rows have."""
+    members = [values.get((name, label), {}) for name in names]
+    if len(members) == 1:
+        return dict(members[0])
+    common = set.intersection(*map(set, members))
+    return {seed: statistics.fmean(m[seed] for m in members) for seed in sorted(common)}
+
+
 def _mean_row(
     names: Sequence[str],
     labels: Sequence[str],
     values: Mapping[tuple[str, str], Mapping[int, float]],
     expected: int,
+    means: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Row:
-    """Return the mean over rows.
+    """Return the mean over rows, given the values of each row and label by seed.
+
+    Where rows are means themselves, over more seeds than all of their members have, these means
+    are given by label, too.
 
     The papers don't say what the standard deviation in their mean rows is; neither the mean nor the
     root mean square of the members' ones gives it. It behaves like that of the mean over rows from
@@ -117,12 +203,15 @@ def _mean_row(
     """
     cells = []
     for label in labels:
-        members = [values.get((name, label), {}) for name in names]
-        common = set.intersection(*map(set, members))
-        per_seed = {seed: statistics.fmean(m[seed] for m in members) for seed in sorted(common)}
-        whole = all(members)
-        mean = statistics.fmean(statistics.fmean(m.values()) for m in members) if whole else None
-        cells.append(Cell(label, mean, mean_and_std(per_seed)[1], len(per_seed), expected))
+        if means is None:
+            members = [values.get((name, label), {}) for name in names]
+            found = [statistics.fmean(m.values()) if m else None for m in members]
+        else:
+            found = list(means[label])
+        known = [mean for mean in found if mean is not None]
+        mean = statistics.fmean(known) if len(known) == len(found) else None
+        by_seed = _means(names, label, values)
+        cells.append(Cell(label, mean, mean_and_std(by_seed)[1], len(by_seed), expected))
     return Row("mean", tuple(cells), aggregate=True)
 
 

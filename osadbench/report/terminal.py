@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from osadbench.report import wording
-from osadbench.report.parts import Cell, Comparison, Report, Table
+from osadbench.report.parts import Cell, Comparison, Report, Row, Table
 
 __all__ = ["terminal"]
 
@@ -26,7 +26,7 @@ def terminal(report: Report, *, color: bool = False) -> str:
     """
     blocks = []
     for setting, tables, tests in wording.sections(report):
-        blocks += [_table(table, color) for table in tables]
+        blocks += [_table(report, table, color) for table in tables]
         if tests:
             blocks.append(
                 "\n".join([_wrap(wording.comparison_heading(setting)), *map(_test, tests)])
@@ -48,8 +48,9 @@ def _grid(heads: Sequence[str], lines: Iterable[object]) -> str:
     return "\n".join(line.rstrip() for line in body.splitlines())
 
 
-def _table(table: Table, color: bool) -> str:
-    body = _grid(["", *map(_heading, table.columns)], _lines(table, color))
+def _table(report: Report, table: Table, color: bool) -> str:
+    heads, rows = wording.grid(report, table)
+    body = _grid(["", *map(_heading, heads)], _lines(rows, color))
     caption = [
         f"{table.dataset}, {wording.setting_text(table.setting)}: {wording.statistic_text(table)}",
         wording.engine_text(table.setting),
@@ -60,10 +61,10 @@ def _table(table: Table, color: bool) -> str:
     return "\n".join([*map(_wrap, caption), "", body, *below])
 
 
-def _lines(table: Table, color: bool) -> Iterator[object]:
+def _lines(rows: Iterable[Row], color: bool) -> Iterator[object]:
     from tabulate import SEPARATING_LINE
 
-    for row in table.rows:
+    for row in rows:
         if row.aggregate:
             yield SEPARATING_LINE
         yield [row.name, *(_cell(cell, color) for cell in row.cells)]

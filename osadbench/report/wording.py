@@ -8,8 +8,7 @@ from itertools import groupby
 from osadbench.metrics import METRICS
 from osadbench.report.facts import short_weights
 from osadbench.report.grouping import NO_WEIGHTS
-from osadbench.report.parts import Cell, Comparison, Cost, Report, Setting, Table
-from osadbench.report.tables import DIGITS
+from osadbench.report.parts import DIGITS, Cell, Comparison, Cost, Report, Row, Setting, Table
 
 __all__ = [
     "COSTS_HEADING",
@@ -17,6 +16,7 @@ __all__ = [
     "cost_lines",
     "engine_text",
     "fraction",
+    "grid",
     "legend",
     "number",
     "sections",
@@ -45,6 +45,8 @@ def fraction(cell: Cell) -> str:
 
 def setting_text(setting: Setting) -> str:
     """Return protocol and shots, such as ``hard protocol, 10 shots``."""
+    if not setting.protocol:
+        return "all protocols"
     plural = "" if setting.shots == 1 else "s"
     shots = f"{setting.shots} shot{plural}" if setting.shots else "no labelled anomalies"
     return f"{setting.protocol} protocol, {shots}"
@@ -88,10 +90,25 @@ def comparison_text(test: Comparison) -> str:
     return f"{names}: p {_p(result.p)}{holm} ({rows}{equal}{how}, {least})"
 
 
+def grid(report: Report, table: Table) -> tuple[list[str], list[Row]]:
+    """Return the heads of a table's columns, the first one's left out, and its lines.
+
+    Where a line is a method, the table is turned.
+    """
+    if report.group_by != "method":
+        return list(table.columns), list(table.rows)
+    lines = [
+        Row(label, tuple(row.cells[index] for row in table.rows))
+        for index, label in enumerate(table.columns)
+    ]
+    return [row.name for row in table.rows], lines
+
+
 def legend(report: Report, marks: str) -> str:
     """Return the line that explains the signs, which starts with those of best and second."""
     who = "" if report.allow_partial else ", of cells with all seeds"
-    return f"{marks} in the row{who}; 2/3: seeds done; {NO_RESULT}: no result"
+    line = "column" if report.group_by == "method" else "row"
+    return f"{marks} in the {line}{who}; 2/3: seeds done; {NO_RESULT}: no result"
 
 
 def cost_lines(report: Report) -> tuple[list[str], list[list[str]]]:
