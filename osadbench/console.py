@@ -10,7 +10,7 @@ from types import TracebackType
 
 from tqdm import tqdm
 
-from osadbench.plan import Cell, Plan
+from osadbench.plan import Cell, Lack, Plan
 from osadbench.types import Record, split_title
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "cells",
     "configure_logging",
     "duration",
+    "lack_lines",
     "outlier_lines",
     "plan_lines",
 ]
@@ -109,7 +110,8 @@ def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
         yield f"missing here: {line}"
     yield from outlier_lines(plan)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
-    yield f"{cells(len(states))}: {counts}; {len(pending)} will be computed"
+    what = f"{cells(len(states))}: {counts}" if states else cells(0)
+    yield f"{what}; {len(pending)} will be computed"
     if plan.pending:
         unknown = "unknown, for not every method has been timed in this folder"
         known = unknown if estimate is None else duration(estimate)
@@ -120,6 +122,12 @@ def outlier_lines(plan: Plan) -> Iterator[str]:
     """Yield a line for each set of external outliers that the pending cells train on."""
     for outliers in plan.outliers:
         yield f"external outliers: {len(outliers)} images of {outliers.source}"
+
+
+def lack_lines(lacks: Iterable[Lack]) -> Iterator[str]:
+    """Yield a line for each thing that isn't here, with the number of cells that need it."""
+    for lack in lacks:
+        yield f"can't run {cells(lack.cells)}: {lack.what}: {lack.why}"
 
 
 def _state(cell: Cell, plan: Plan, pending: bool) -> str:

@@ -25,17 +25,21 @@ from osadbench.protocol import Protocol
 from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.settings import Engine
 from osadbench.store import DamagedRecordError, Store
-from osadbench.types import Manifest, Record, Split, split_title
+from osadbench.types import Manifest, Record, Split, place_name, split_title
 from osadbench.weights import WeightsFile, find_weights
 
 __all__ = [
     "RERUN_POLICIES",
     "Cell",
     "Component",
+    "Lack",
     "Plan",
     "Request",
+    "join_plans",
     "make_plan",
     "make_splits",
+    "method_label",
+    "protocol_label",
 ]
 
 #: Which cells are computed: those without a finished record, the failed ones among them or not,
@@ -107,6 +111,7 @@ class Cell:
         protocol: Name of the protocol with the parameters that the user changed.
         plugins: Plug-in files that another process has to load.
         outliers: External outliers, for methods that need them.
+        source: The images that are trained on, where those are another category's.
     """
 
     key: str
@@ -123,6 +128,12 @@ class Cell:
     protocol: str
     plugins: tuple[Path, ...]
     outliers: Outliers | None = None
+    source: Manifest | None = None
+
+    @property
+    def trained_on(self) -> Manifest:
+        """The images that the paths of the split's training images are of."""
+        return self.manifest if self.source is None else self.source
 
     @property
     def departures(self) -> dict[str, Any]:
@@ -132,6 +143,21 @@ class Cell:
 
     def __str__(self) -> str:
         return f"{self.label} {split_title(self.split, self.protocol)}"
+
+
+@dataclass(frozen=True)
+class Lack:
+    """Something that isn't here, and the cells that can't run for it.
+
+    Attributes:
+        what: A dataset, or a method on a dataset.
+        why: One line.
+        cells: Number of cells.
+    """
+
+    what: str
+    why: str
+    cells: int
 
 
 @dataclass(frozen=True)
@@ -220,6 +246,44 @@ def make_plan(request: Request, store: Store, rerun: str = "missing") -> Plan:
     return Plan(cells, done, pending, tuple(damaged), failed, missing)
 
 
+def join_plans(plans: Iterable[Plan]) -> Plan:
+    """Return several requests' plans as one; a cell that several of them ask for stands once."""
+    plans = list(plans)
+    kept: dict[tuple[str, ...], Cell] = {}
+    for cell in (cell for plan in plans for cell in plan.cells):
+        outliers = "" if cell.outliers is None else cell.outliers.digest
+        kept.setdefault((cell.key, cell.label, cell.split.digest, outliers), cell)
+    chosen = set(map(id, kept.values()))
+    return Plan(
+        cells=tuple(kept.values()),
+        done={key: record for plan in plans for key, record in plan.done.items()},
+        pending=tuple(cell for plan in plans for cell in plan.pending if id(cell) in chosen),
+        damaged=tuple(dict.fromkeys(key for plan in plans for key in plan.damaged)),
+        failed={key: record for plan in plans for key, record in plan.failed.items()},
+        missing=tuple(dict.fromkeys(line for plan in plans for line in plan.missing)),
+    )
+
+
+def method_label(method: Component, preset: str) -> str:
+    """Return the label that records of a method have under a preset.
+
+    Raises:
+        UsageError: There is no such method, parameter or preset.
+    """
+    request = Request((method,), (), (), seeds=(), shots=(), preset=preset, cache=Path())
+    return _Column(method, request).label
+
+
+def protocol_label(protocol: Component) -> str:
+    """Return the name that records of a protocol with these parameters have for it.
+
+    Raises:
+        UsageError: There is no such protocol or parameter.
+    """
+    request = Request((), (protocol,), (), seeds=(), shots=(), preset="frozen", cache=Path())
+    return _protocols(request)[0][0]
+
+
 def _is_pending(
     key: str, done: Mapping[str, Record], failed: Mapping[str, Record], rerun: str
 ) -> bool:
@@ -249,13 +313,16 @@ def _cells(
     weights: Mapping[tuple[str, str], WeightsFile],
 ) -> Iterable[Cell]:
     protocols = _protocols(request)
-    for dataset, manifest in _manifests(request):
+    found = list(_manifests(request))
+    for dataset, manifest in found:
+        others = _categories(found, manifest)
         fitted = [column.on(dataset) for column in columns]
         needing = [c.label for c in fitted if c.method.needs_outliers]
         outliers = _outliers(request, dataset, manifest, needing) if needing else None
-        for protocol, split in _splits(request, protocols, manifest):
+        for protocol, split in _splits(request, protocols, manifest, others):
+            source = _source(split, others)
             for column in fitted:
-                yield column.cell(split, protocol, dataset, manifest, weights, outliers)
+                yield column.cell(split, protocol, dataset, manifest, weights, outliers, source)
 
 
 def _outliers(
@@ -299,11 +366,11 @@ def make_splits(request: Request) -> list[Split]:
         UsageError: An unknown name or a wrong value.
         DataError: Data that are not there, or that the protocol can't split.
     """
-    protocols = _protocols(request)
+    protocols, found = _protocols(request), list(_manifests(request))
     return [
         split
-        for _, manifest in _manifests(request)
-        for _, split in _splits(request, protocols, manifest)
+        for _, manifest in found
+        for _, split in _splits(request, protocols, manifest, _categories(found, manifest))
     ]
 
 
@@ -322,6 +389,28 @@ def _manifests(request: Request) -> Iterable[tuple[Dataset, Manifest]]:
         )
         for manifest in dataset.manifests(category):
             yield dataset, manifest
+
+
+def _categories(
+    found: Iterable[tuple[Dataset, Manifest]], manifest: Manifest
+) -> dict[str, Manifest]:
+    """Return all that is asked for of a manifest's dataset, by category."""
+    return {other.category: other for _, other in found if other.dataset == manifest.dataset}
+
+
+def _source(split: Split, categories: Mapping[str, Manifest]) -> Manifest | None:
+    """Return the manifest of the category that a split is trained on, if that is another one."""
+    if split.adaptation is None:
+        return None
+    name = place_name(split.dataset, split.adaptation.source)
+    source = categories.get(split.adaptation.source)
+    if source is None:
+        raise DataError(
+            f"{split_title(split)} is trained on {name}: ask for that too, by -d {name}"
+        )
+    if source.digest != split.adaptation.source_digest:
+        raise DataError(_other_images(name, split.adaptation.source_digest, source.digest))
+    return source
 
 
 class _Column:
@@ -361,6 +450,7 @@ class _Column:
         manifest: Manifest,
         weights: Mapping[tuple[str, str], WeightsFile],
         outliers: Outliers | None,
+        source: Manifest | None,
     ) -> Cell:
         """Return the cell of the method on a split."""
         method, engine = self.method, self.method.engine
@@ -394,6 +484,7 @@ class _Column:
             protocol=protocol,
             plugins=tuple(METHODS.plugins),
             outliers=taken,
+            source=source,
         )
 
 
@@ -445,16 +536,21 @@ def _protocols(request: Request) -> list[tuple[str, Protocol]]:
 
 
 def _splits(
-    request: Request, protocols: Iterable[tuple[str, Protocol]], manifest: Manifest
+    request: Request,
+    protocols: Iterable[tuple[str, Protocol]],
+    manifest: Manifest,
+    categories: Mapping[str, Manifest],
 ) -> Iterable[tuple[str, Split]]:
     if request.splits is not None:
         yield from _given_splits(request.splits, manifest)
         return
-    known = request.known_classes
+    wanted: dict[str, Any] = {
+        "seeds": request.seeds,
+        "shots": request.shots,
+        "known_classes": request.known_classes,
+    }
     for label, protocol in protocols:
-        for split in protocol.splits(
-            manifest, seeds=request.seeds, shots=request.shots, known_classes=known
-        ):
+        for split in protocol.splits_among(manifest, list(categories.values()), **wanted):
             yield label, split
 
 
@@ -462,9 +558,12 @@ def _given_splits(splits: Sequence[Split], manifest: Manifest) -> Iterable[tuple
     chosen = [s for s in splits if (s.dataset, s.category) == (manifest.dataset, manifest.category)]
     for split in chosen:
         if split.manifest_digest != manifest.digest:
-            raise DataError(
-                f"the splits of {manifest.name} were made for other images (manifest "
-                f"{split.manifest_digest[:12]}, here {manifest.digest[:12]}): use the same data, "
-                "or make the splits anew with osadbench split"
-            )
+            raise DataError(_other_images(manifest.name, split.manifest_digest, manifest.digest))
         yield split.protocol, split
+
+
+def _other_images(name: str, wanted: str, found: str) -> str:
+    return (
+        f"the splits of {name} were made for other images (manifest {wanted[:12]}, here "
+        f"{found[:12]}): use the same data, or make the splits anew with osadbench split"
+    )

@@ -26,7 +26,9 @@ class Engine(Params):
         backbone: Name of a timm model with feature maps; its last stage is used.
         weights: ``"auto"`` (the ``demo`` extra's file where it fits, else timm's download),
             ``"random"`` (drawn from a fixed seed), or the path of a safetensors or ``.pth`` file.
-        image_sizes: Side lengths in pixels of the pyramid's scales, largest first.
+        image_sizes: Side lengths in pixels of the pyramid's scales, largest first. A run takes the
+            dataset's own size and its half, where the backbone is trained or that size is below the
+            preset's.
         pyramid: How smaller scales are made: ``"antialias"`` (bilinear with antialiasing) or
             ``"nearest"`` (nearest neighbour on the normalised tensor, as the public code of DevNet
             and DRA does).
@@ -36,8 +38,9 @@ class Engine(Params):
         normal_views: Cached rotated views per normal training image, beside the plain one. Without
             any, heads learn to tell a rotated image from a plain one instead of an anomaly from a
             normal: on the ``synthetic`` dataset (difficulty 0.8, general protocol, ten shots, three
-            categories, two seeds) 4 in place of 0 raised DevNet's mean AUROC from .818 to .894 and
-            FLOS's from .757 to .886. Used, like the next two, only where the backbone is frozen.
+            categories, two seeds, 320 and 224 pixels) 4 in place of 0 raised DevNet's mean AUROC
+            from .818 to .894 and FLOS's from .757 to .886. Used, like the next two, only where the
+            backbone is frozen.
         seen_views: Cached rotated views per labelled anomaly, beside the plain one.
         pseudo_views: Cached pseudo anomalies in all, spread over the normal training images.
         precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 where

@@ -58,11 +58,11 @@ CASES = {
     ),
     "unknown protocol": (
         [*MEAN, "-p", "hrad"],
-        "no protocol 'hrad': did you mean hard? known: general, hard",
+        "no protocol 'hrad': did you mean hard? known: contamination, cross-domain, general, hard",
     ),
     "unknown dataset": (
         [*MEAN, *HARD, "-d", "elvp"],
-        "no dataset 'elvp': did you mean elpv? known: elpv, folder, synthetic",
+        f"no dataset 'elvp': did you mean elpv? known: {', '.join(dataset_names())}",
     ),
     "empty dataset": (
         ["run", "-m", "knn", *HARD, "-d", ""],
@@ -298,8 +298,9 @@ def test_the_package_of_elpv_is_missing(cli: Cli, monkeypatch: pytest.MonkeyPatc
     result = cli("run", "-m", "knn", "-p", "hard", "--preset", "smoke")
     assert (result.code, one_line(result)) == (
         3,
-        "no labels.csv of ELPV and the package elpv-dataset is not there: pip install "
-        '"osadbench[demo]", or give the folder that holds labels.csv and images by --data-root DIR',
+        "elpv is not here: give its folder by --data-root DIR, or put it at elpv below the folder "
+        'OSADBENCH_DATA_DIR; pip install "osadbench[demo]" brings it, or get '
+        "https://github.com/zae-bayern/elpv-dataset",
     )
 
 

@@ -14,6 +14,7 @@ from image_trees import write_category, write_elpv
 from osadbench import __version__
 from osadbench.cli import running
 from osadbench.cli.request import component_list
+from osadbench.datasets import dataset_names
 from osadbench.errors import UsageError
 from osadbench.plan import Component, Request
 from osadbench.registry import METHODS, PROTOCOLS
@@ -22,7 +23,8 @@ from osadbench.store import Store
 RunPython = Callable[..., str]
 
 COMMANDS = ["check", "describe", "list", "merge", "new-method", "plan", "report", "run", "show"]
-COMMANDS += ["split", "status", "data", "data check"]
+COMMANDS += ["split", "status", "table", "compare", "ranks", "seen", "intervals", "data"]
+COMMANDS += [f"data {name}" for name in ("list", "info", "check", "prepare", "fetch")]
 
 
 @pytest.fixture
@@ -532,16 +534,14 @@ def test_list_has_four_sections(cli: Cli) -> None:
     assert result.code == 0
     sections = re.findall(r"^(\w+):$", result.out, re.MULTILINE)
     assert sections == ["methods", "protocols", "datasets", "presets"]
-    for name in [*METHODS.names(), *PROTOCOLS.names(), "elpv", "folder", "synthetic", "smoke"]:
+    for name in [*METHODS.names(), *PROTOCOLS.names(), *dataset_names(), "smoke"]:
         assert re.search(rf"^  {name} +\S", result.out, re.MULTILINE), name
     assert "BROKEN" not in result.out
     two = cli("list", "presets", "protocols").out
     assert re.findall(r"^(\w+):$", two, re.MULTILINE) == ["presets", "protocols"]
 
 
-@pytest.mark.parametrize(
-    "name", [*METHODS.names(), *PROTOCOLS.names(), "elpv", "folder", "synthetic"]
-)
+@pytest.mark.parametrize("name", [*METHODS.names(), *PROTOCOLS.names(), *dataset_names()])
 def test_describe(cli: Cli, name: str) -> None:
     result = cli("describe", name)
     assert result.code == 0

@@ -10,6 +10,7 @@ from cli_tools import TOYS
 from image_trees import write_category, write_elpv, write_image
 
 from osadbench.console import plan_lines
+from osadbench.datasets.synthetic import Synthetic
 from osadbench.errors import DataError, ParameterError, PluginError, UsageError
 from osadbench.plan import Cell, Component, Plan, Request, make_plan, make_splits
 from osadbench.registry import METHODS
@@ -176,16 +177,31 @@ def test_a_cell_in_words(ask: Any, store: Store) -> None:
     assert lines[0] == "mean synthetic/disc hard hole 1-shot seed 0"
 
 
-@pytest.mark.parametrize(("preset", "sizes"), [("paper", (224, 112)), ("paper-text", (224, 112))])
-def test_the_paper_preset_takes_the_size_of_the_dataset(
-    ask: Any, store: Store, preset: str, sizes: tuple[int, ...]
+@pytest.mark.parametrize(
+    ("preset", "papers", "sizes"),
+    [
+        ("paper", 224, (224, 112)),
+        ("paper-text", 448, (448, 224)),
+        ("frozen", 224, (224, 112)),
+        ("frozen", 448, (320, 224)),
+        ("smoke", 224, (64, 32)),
+    ],
+)
+def test_presets_take_the_size_of_the_dataset_where_it_costs_no_more(
+    ask: Any,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    preset: str,
+    papers: int,
+    sizes: tuple[int, ...],
 ) -> None:
+    monkeypatch.setattr(Synthetic, "paper_image_size", papers)
     random = {"weights": "random"}
     (cell, *_) = make_plan(ask("devnet", preset=preset, engine=random), store).cells
     assert cell.engine.image_sizes == sizes
-    given = {**random, "image_sizes": (64, 32)}
+    given = {**random, "image_sizes": (96, 32)}
     (cell, *_) = make_plan(ask("devnet", preset=preset, engine=given), store).cells
-    assert cell.engine.image_sizes == (64, 32)
+    assert cell.engine.image_sizes == (96, 32)
 
 
 def test_a_method_has_engine_settings_of_its_own(ask: Any, store: Store) -> None:

@@ -40,7 +40,12 @@ QUICK = {
 #: Stands in for the default dataset.
 DATASET = ["-d", "synthetic/disc[size=32,n_train=8,n_test_normal=4,n_per_class=4]"]
 JOB = shlex.join(["-m", "devnet", "-p", "hard", *QUICK["run"], *DATASET])
-QUICK_MEASUREMENT = ["--cold", "--repeats", "2", "--out", ".", "--job", JOB]
+#: The same for the scripts that measure.
+QUICK_SCRIPTS = {
+    "benchmarks/measure.py": ["--cold", "--repeats", "2", "--out", ".", "--job", JOB],
+    "benchmarks/store_report.py": ["--records", "40", "--repeats", "1"],
+    "benchmarks/datasets.py": ["--images", "16", "--cached", "8"],
+}
 TAKE_PLUGINS = ("run", "check", "describe", "list")
 
 
@@ -85,8 +90,8 @@ def quick(command: str, folder: Path) -> list[str]:
     temporary folder is no checkout, so they are handed over.
     """
     program, *rest = shlex.split(command)
-    if rest[:1] == ["benchmarks/measure.py"] and program == "python":
-        return [sys.executable, str(ROOT / rest[0]), *rest[1:], *QUICK_MEASUREMENT]
+    if program == "python" and rest[0] in QUICK_SCRIPTS:
+        return [sys.executable, str(ROOT / rest[0]), *rest[1:], *QUICK_SCRIPTS[rest[0]]]
     assert program == "osadbench", f"neither run nor on the list of those that are not: {command}"
     options = list(QUICK.get(rest[0], []))
     if rest[0] == "run" and "-d" not in rest:
@@ -149,7 +154,13 @@ def check_measurement(measured: dict[str, Any], printed: str) -> None:
 
 def test_an_unfinished_job_is_not_measured(tmp_path: Path) -> None:
     script = str(ROOT / "benchmarks" / "measure.py")
-    command = [sys.executable, script, "--results", "nothing", *QUICK_MEASUREMENT]
+    command = [
+        sys.executable,
+        script,
+        "--results",
+        "nothing",
+        *QUICK_SCRIPTS["benchmarks/measure.py"],
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert "error: nothing lacks cells of the job: osadbench run -m devnet" in done.stderr
     assert done.returncode == 1 and not list(tmp_path.glob("*.json"))

@@ -15,7 +15,18 @@ from typing import Any, NoReturn
 import click
 
 from osadbench._version import __version__
-from osadbench.cli import describe, explore, results, running
+from osadbench.cli import (
+    compare,
+    data,
+    describe,
+    explore,
+    intervals,
+    ranks,
+    results,
+    running,
+    seen,
+    table,
+)
 from osadbench.console import configure_logging
 from osadbench.errors import OsadbenchError
 
@@ -51,8 +62,9 @@ def _add_common_options(command: click.Command) -> None:
         _add_common_options(below)
 
 
-for command in (*running.COMMANDS, *results.COMMANDS, *explore.COMMANDS, *describe.COMMANDS):
-    cli.add_command(command)
+for module in (running, results, explore, data, describe, ranks, seen, table, compare, intervals):
+    for command in module.COMMANDS:
+        cli.add_command(command)
 _add_common_options(cli)
 
 

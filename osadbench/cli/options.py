@@ -11,7 +11,13 @@ import click
 from osadbench.cli.request import DEFAULT_OUTPUT
 from osadbench.registry import METHODS, PROTOCOLS
 
-__all__ = ["engine_options", "output_option", "plugin_option", "selection_options"]
+__all__ = [
+    "engine_options",
+    "output_option",
+    "plugin_option",
+    "selection_options",
+    "table_option",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -51,6 +57,12 @@ output_option = click.option(
     envvar="OSADBENCH_OUTPUT_DIR",
     show_default=True,
     help="Folder of the results.",
+)
+
+table_option = click.option(
+    "--table",
+    metavar="NAME",
+    help="A table of the papers, such as dra-2, in place of -p; -m, -d and --shots take a part.",
 )
 
 engine_options = _apply(

@@ -17,7 +17,15 @@ from osadbench.plan import Component, Request
 from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.types import Split, place_name
 
-__all__ = ["DEFAULT_OUTPUT", "assumptions", "component_list", "make_request", "number_list"]
+__all__ = [
+    "DEFAULT_OUTPUT",
+    "assumptions",
+    "component_list",
+    "engine_settings",
+    "make_request",
+    "number_list",
+    "seed_list",
+]
 
 logger = logging.getLogger("osadbench")
 
@@ -105,7 +113,7 @@ def make_request(options: dict[str, Any], *, with_methods: bool = True) -> Reque
         protocols=tuple(protocols),
         datasets=tuple(_datasets(options, splits)),
         data_root=options["data_root"],
-        seeds=_seeds(options),
+        seeds=seed_list(options),
         shots=number_list(options["shots"] or DEFAULTS["shots"], "shots", 1),
         known_classes=tuple(split_components(",".join(options["known"]))) or None,
         preset=options.get("preset") or DEFAULTS["preset"],
@@ -139,15 +147,27 @@ def assumptions(options: dict[str, Any]) -> str | None:
     """Return the line that says what was assumed, or None if everything was given."""
     given = {"seeds": options["seeds"] or options["seed"], "dataset": options["datasets"]}
     given |= {name: options[name] for name in ("shots", "preset") if name in options}
-    of_splits = {"dataset", "seeds", "shots"} if options.get("splits") else set()
-    assumed = [name for name in DEFAULTS if not given.get(name, True) and name not in of_splits]
+    told = options.get("splits") or options.get("table")
+    of_those = {"dataset", "seeds", "shots"} if told else set()
+    assumed = [name for name in DEFAULTS if not given.get(name, True) and name not in of_those]
     parts = [f"{name} {DEFAULTS[name]}" for name in assumed]
     if options.get("output") == DEFAULT_OUTPUT:
         parts.append(f"output {DEFAULT_OUTPUT}")
     return f"assumed: {'; '.join(parts)}" if parts else None
 
 
-def _seeds(options: dict[str, Any]) -> tuple[int, ...]:
+def seed_list(options: dict[str, Any], default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    """Return the seeds asked for by ``--seeds`` or ``--seed``.
+
+    Args:
+        options: The values of these options.
+        default: What stands where neither is given; None for those of ``DEFAULTS``.
+
+    Raises:
+        UsageError: Both are given, or something that is no list or number of seeds.
+    """
+    if default is not None and options["seed"] is None and options["seeds"] is None:
+        return default
     if options["seed"] is not None:
         if options["seeds"] is not None:
             raise UsageError("expected --seeds or --seed, got both: give one of them")
@@ -161,6 +181,21 @@ def _seeds(options: dict[str, Any]) -> tuple[int, ...]:
             f"seed give --seed {text}"
         )
     return tuple(range(int(text)))
+
+
+def engine_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the engine settings of options whose methods have parameters of their own.
+
+    Raises:
+        ParameterError: ``--set`` names something else than the engine, or what it can't set.
+    """
+    owners = sorted({parse_setting(text)[0] for text in options.get("given") or ()} - {"engine"})
+    if owners:
+        raise ParameterError(
+            f"--set names {', '.join(owners)}, but a table has parameters of its own: expected "
+            "engine"
+        )
+    return _with_settings([], options)[1]
 
 
 def _with_settings(

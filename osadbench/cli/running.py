@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
 from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from osadbench.cli.options import engine_options, output_option, selection_options
-from osadbench.cli.request import assumptions, make_request
+from osadbench.cli.options import (
+    engine_options,
+    output_option,
+    selection_options,
+    table_option,
+)
+from osadbench.cli.request import DEFAULTS, assumptions, make_request
 from osadbench.cli.results import echo_report
-from osadbench.console import Progress, cells, outlier_lines, plan_lines
-from osadbench.errors import UsageError
-from osadbench.plan import RERUN_POLICIES, Plan, Request, make_plan, make_splits
+from osadbench.cli.table import echo_table
+from osadbench.cli.table_plan import plan_table
+from osadbench.cli.table_request import find_experiment, table_requests
+from osadbench.console import Progress, cells, lack_lines, outlier_lines, plan_lines
+from osadbench.errors import DataError, UsageError
+from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
 from osadbench.settings import Engine
 from osadbench.store import Store
 from osadbench.types import split_title
@@ -37,6 +48,7 @@ _rerun = click.option(
 
 
 @click.command()
+@table_option
 @engine_options
 @selection_options
 @output_option
@@ -55,6 +67,7 @@ _rerun = click.option(
 @click.option("--dry-run", is_flag=True, help="The same as osadbench plan.")
 @click.option("--reference", help="Column that the others are tested against; else the first.")
 def run(
+    table: str | None,
     output: Path,
     rerun: str,
     jobs: int,
@@ -68,16 +81,23 @@ def run(
     """Run methods on datasets under protocols, and print the tables.
 
     Finished cells are kept: the same command goes on where it was stopped, and answers from the
-    store when nothing is left to do.
+    store when nothing is left to do. With --table, all of a paper's table that data are here for.
     """
     _check_timeout(timeout)
-    request, store = make_request(options), Store(output)
-    _say(assumptions({**options, "output": output}))
+    work, store = _work(table, options, reference), Store(output)
+    _say(assumptions({**options, "output": output, "table": table}))
     if dry_run:
-        return _show_plan(make_plan(request, store, rerun), store)
-    plan = _ready(request, store, rerun)
+        return _show_plan(*work.plan(store, rerun), store)
+    plan, lacks = _ready(work, store, rerun)
+    for line in lack_lines(lacks):
+        _say(line)
+    if not plan.cells:
+        raise DataError(
+            f"no data of {table} are here: put some below the folder OSADBENCH_DATA_DIR, or give "
+            "the folder of one dataset by -d NAME --data-root DIR"
+        )
     n_open = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
-    _report(plan, store, reference)
+    work.report(plan, store)
     return 1 if n_open else 0
 
 
@@ -91,18 +111,20 @@ def _check_timeout(timeout: float | None) -> None:
 
 
 @click.command()
+@table_option
 @engine_options
 @selection_options
 @output_option
 @_rerun
-def plan(output: Path, rerun: str, **options: Any) -> int:
+def plan(table: str | None, output: Path, rerun: str, **options: Any) -> int:
     """List the cells of a run: what is done and what is not.
 
-    Says also what would be downloaded, and how long the rest may take. Computes nothing.
+    Says also what would be downloaded, which data of a --table are missing, and how long the rest
+    may take. Computes nothing.
     """
-    request, store = make_request(options), Store(output)
-    _say(assumptions({**options, "output": output}))
-    return _show_plan(make_plan(request, store, rerun), store)
+    work, store = _work(table, options), Store(output)
+    _say(assumptions({**options, "output": output, "table": table}))
+    return _show_plan(*work.plan(store, rerun), store)
 
 
 @click.command()
@@ -128,22 +150,54 @@ def split(save: Path | None, **options: Any) -> None:
         _say(f"{len(splits)} splits saved in {save}")
 
 
-def _ready(request: Request, store: Store, rerun: str) -> Plan:
+@dataclass(frozen=True)
+class _Work:
+    """What a command line asks for: how to plan it, and how to show what came out.
+
+    Attributes:
+        plan: From a store and a rerun policy to the plan, and what lacks data.
+        report: Prints the results of a plan.
+    """
+
+    plan: Callable[[Store, str], tuple[Plan, Sequence[Lack]]]
+    report: Callable[[Plan, Store], None]
+
+
+def _work(table: str | None, options: dict[str, Any], reference: str | None = None) -> _Work:
+    if table is None:
+        request = make_request(options)
+        return _Work(
+            plan=lambda store, rerun: (make_plan(request, store, rerun), ()),
+            report=functools.partial(_report, reference=reference),
+        )
+    if reference is not None:
+        raise UsageError("--reference is for tests, which --table has none of: drop it")
+    requests = table_requests(table, options)
+
+    def report(plan: Plan, store: Store) -> None:
+        experiment, preset = find_experiment(table), options["preset"] or DEFAULTS["preset"]
+        records = store.records(check_scores=False)
+        echo_table(experiment, records, store.root, preset=preset)
+
+    return _Work(plan=lambda store, rerun: plan_table(requests, store, rerun), report=report)
+
+
+def _ready(work: _Work, store: Store, rerun: str) -> tuple[Plan, Sequence[Lack]]:
     """Plan, and see to it that everything the pending cells need is there."""
-    found = make_plan(request, store, rerun)
+    found, lacks = work.plan(store, rerun)
     if found.pending or found.damaged:
         store.ensure_writable()
     if found.engines_to_fetch:
         for engine in found.engines_to_fetch:
             _fetch_weights(engine)
-        found = make_plan(request, store, rerun)
+        found, lacks = work.plan(store, rerun)
     pending = {cell.key for cell in found.pending}
     for key in found.damaged:
         if key not in pending:
             logger.warning("record %s is damaged and left out; --rerun missing computes it", key)
         elif (aside := store.set_aside(key)) is not None:
             logger.warning("record %s was damaged; kept as %s and computed anew", key, aside.name)
-    return found
+    return found, lacks
 
 
 def _fetch_weights(engine: Engine) -> None:
@@ -186,7 +240,7 @@ def _execute(
     return counts["failed"] + plan.unanswered
 
 
-def _report(plan: Plan, store: Store, reference: str | None) -> None:
+def _report(plan: Plan, store: Store, *, reference: str | None) -> None:
     left_out = set(plan.damaged) - {cell.key for cell in plan.pending} | {""}
     keys = [cell.key for cell in plan.cells if cell.key not in left_out]
     records = [record for key in keys if (record := store.read(key)) is not None]
@@ -198,8 +252,9 @@ def _report(plan: Plan, store: Store, reference: str | None) -> None:
         echo_report(records, methods=shown, reference=reference, include_smoke=smoke)
 
 
-def _show_plan(plan: Plan, store: Store) -> int:
-    for line in plan_lines(plan, plan.estimate(store.records())):
+def _show_plan(plan: Plan, lacks: Sequence[Lack], store: Store) -> int:
+    estimate = plan.estimate(store.records(check_scores=False))
+    for line in (*lack_lines(lacks), *plan_lines(plan, estimate)):
         click.echo(line)
     return 0
 
