@@ -20,8 +20,9 @@ help:
 demo: $(INSTALLED)
 	$(BIN)/osadbench run --methods dra,devnet --protocol hard $(ARGS)
 
+# On all cores, by xdist; make test ARGS="-n 0" for one.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

