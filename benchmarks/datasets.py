@@ -125,12 +125,13 @@ def _since(started: float) -> float:
 
 def _forget(root: Path) -> None:
     """Have the system forget what it remembers of the files, where it can be told."""
-    forget = getattr(os, "posix_fadvise", None)
-    for path in root.rglob("*.png") if forget is not None else ():
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in root.rglob("*.png"):
         descriptor = os.open(path, os.O_RDONLY)
         # Only what is on the disk can be forgotten.
         os.fdatasync(descriptor)
-        forget(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
 
 

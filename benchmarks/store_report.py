@@ -154,12 +154,13 @@ def _record(dataset: str, row: str, shots: int, seed: int, method: str) -> Recor
 def _cold(folder: Path) -> Run:
     """Report without an index, and with no record in the system's memory where it can be told."""
     (folder / INDEX_FILE).unlink(missing_ok=True)
-    forget = getattr(os, "posix_fadvise", None)
-    for path in (folder / "cells").iterdir() if forget is not None else ():
+    if not hasattr(os, "posix_fadvise"):
+        return report(folder)
+    for path in (folder / "cells").iterdir():
         descriptor = os.open(path, os.O_RDONLY)
         # Only what is on the disk can be forgotten.
         os.fdatasync(descriptor)
-        forget(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(descriptor)
     return report(folder)
 
