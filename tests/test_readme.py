@@ -43,6 +43,7 @@ JOB = shlex.join(["-m", "devnet", "-p", "hard", *QUICK["run"], *DATASET])
 #: The same for the scripts that measure.
 QUICK_SCRIPTS = {
     "benchmarks/measure.py": ["--cold", "--repeats", "2", "--out", ".", "--job", JOB],
+    "benchmarks/kdad_step.py": ["--steps", "1"],
     "benchmarks/store_report.py": ["--records", "40", "--repeats", "1"],
     "benchmarks/datasets.py": ["--images", "16", "--cached", "8"],
 }
@@ -136,7 +137,7 @@ def test_what_a_text_says_works(text: str, tmp_path: Path) -> None:
         name = re.findall(r'@register_method\("(.+)"\)', path.read_text(encoding="utf-8"))
         assert f"osadbench check {name[0]}" in SAID[text], f"{text} shows {path.name} unchecked"
     for path in tmp_path.glob("results-*.json"):
-        check_measurement(json.loads(path.read_text(encoding="utf-8")), printed[-1])
+        check_measurement(json.loads(path.read_text(encoding="utf-8")), "\n".join(printed))
 
 
 def check_measurement(measured: dict[str, Any], printed: str) -> None:
