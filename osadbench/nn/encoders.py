@@ -6,6 +6,7 @@ the centre, whatever they show (Ruff et al., ICML 2018, proposition 2).
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -25,7 +26,7 @@ __all__ = [
 LENET_SIZE = 32
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """A bias-free network, and how maps or pixels become its inputs.
 
     Args:
@@ -41,17 +42,17 @@ class Encoder(nn.Module):
         self.register_buffer("offset", torch.zeros(()))
         self.register_buffer("span", torch.ones(()))
 
+    @abstractmethod
     def raw(self, maps: Sequence[Tensor]) -> Tensor:
         """Return what the maps hold for the encoder, before :meth:`calibrate` has its say."""
-        raise NotImplementedError
 
+    @abstractmethod
     def calibrate(self, raw: Tensor) -> None:
         """Fit the range of the inputs to the training normals' raw inputs ``(n, ...)``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decoder(self) -> nn.Module:
         """Return a new network from vectors ``(B, D)`` back to inputs."""
-        raise NotImplementedError
 
     def inputs(self, maps: Sequence[Tensor]) -> Tensor:
         """Return the inputs ``(B, ...)`` of maps: raw, shifted and scaled."""
