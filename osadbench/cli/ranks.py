@@ -13,7 +13,7 @@ from osadbench.errors import UsageError
 from osadbench.params import split_components
 from osadbench.report import build_report
 from osadbench.report.diagram import SUFFIXES, Diagram, save_diagram
-from osadbench.report.published_ranks import published_ranks
+from osadbench.report.published.ranks import published_ranks
 from osadbench.report.ranks import RankTable, rank_report, render_ranks
 from osadbench.types import Record
 

@@ -21,12 +21,12 @@ from osadbench.experiments import Experiment, experiment_rows, has_cell
 from osadbench.params import parse_component
 from osadbench.plan import Component, method_label, protocol_label
 from osadbench.registry import PROTOCOLS
-from osadbench.report.published_counts import render_counts
-from osadbench.report.published_data import as_csv, as_json
-from osadbench.report.published_latex import latex
-from osadbench.report.published_parts import ComparedTable
-from osadbench.report.published_table import Labels, build_published_table
-from osadbench.report.published_text import markdown, terminal
+from osadbench.report.published.counts import render_counts
+from osadbench.report.published.data import as_csv, as_json
+from osadbench.report.published.latex import latex
+from osadbench.report.published.parts import ComparedTable
+from osadbench.report.published.table import Labels, build_published_table
+from osadbench.report.published.text import markdown, terminal
 from osadbench.report.sweep_figure import save_figure
 from osadbench.types import Record
 

@@ -9,7 +9,7 @@ from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import provenance_notes
-from osadbench.report.published_makes import Makes
+from osadbench.report.published.makes import Makes
 from osadbench.report.wording import engine_text
 from osadbench.types import Record
 

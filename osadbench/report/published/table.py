@@ -23,16 +23,16 @@ from osadbench.report.cells import (
     values_of,
 )
 from osadbench.report.parts import Cell
-from osadbench.report.published_makes import Makes, makes_of
-from osadbench.report.published_members import MemberRecords, choose, index_records, records_of
-from osadbench.report.published_notes import made_of, notes_of
-from osadbench.report.published_parts import (
+from osadbench.report.published.makes import Makes, makes_of
+from osadbench.report.published.members import MemberRecords, choose, index_records, records_of
+from osadbench.report.published.notes import made_of, notes_of
+from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
     ComparedRow,
     ComparedTable,
 )
-from osadbench.report.published_summary import summarise
+from osadbench.report.published.summary import summarise
 from osadbench.report.tables import DIGITS
 from osadbench.types import Record
 

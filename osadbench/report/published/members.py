@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from osadbench.experiments import Column, Member, plain_name
-from osadbench.report.published_makes import Makes
+from osadbench.report.published.makes import Makes
 from osadbench.types import Record
 
 __all__ = ["Index", "MemberRecords", "choose", "index_records", "records_of"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from osadbench.report.published_order import kendall_tau, same_order
-from osadbench.report.published_parts import (
+from osadbench.report.published.order import kendall_tau, same_order
+from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
     ComparedRow,

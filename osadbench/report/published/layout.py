@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from osadbench.metrics import METRICS
-from osadbench.report.published_parts import (
+from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
     ComparedRow,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from osadbench.report.published_layout import Part, below, caption, parts
-from osadbench.report.published_parts import ComparedTable
+from osadbench.report.published.layout import Part, below, caption, parts
+from osadbench.report.published.parts import ComparedTable
 
 __all__ = ["markdown", "terminal"]
 

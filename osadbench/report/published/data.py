@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from osadbench.report.published_parts import (
+from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
     ComparedRow,

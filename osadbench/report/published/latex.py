@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from osadbench.report.latex import escape
-from osadbench.report.published_layout import Line, Part, below, caption, parts
-from osadbench.report.published_parts import ComparedTable
+from osadbench.report.published.layout import Line, Part, below, caption, parts
+from osadbench.report.published.parts import ComparedTable
 
 __all__ = ["latex"]
 
