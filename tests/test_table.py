@@ -24,8 +24,8 @@ from osadbench.experiments import load_experiment, read_experiment
 from osadbench.published import PublishedValue, load, table_names
 from osadbench.report.published.data import as_csv, as_json
 from osadbench.report.published.latex import latex
-from osadbench.report.published.order import kendall_tau, same_order
 from osadbench.report.published.parts import ComparedCell, ComparedTable
+from osadbench.report.published.summary import kendall_tau, same_order
 from osadbench.report.published.table import Labels, build_published_table, verdict
 from osadbench.report.published.text import markdown, terminal
 from osadbench.report.sweep_figure import save_figure, sweep_figure

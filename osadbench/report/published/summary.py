@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
+from itertools import combinations
 
-from osadbench.report.published.order import kendall_tau, same_order
-from osadbench.report.published.parts import (
-    ComparedCell,
-    ComparedColumn,
-    ComparedRow,
-    Ranks,
-    Summary,
-)
+from osadbench.report.published.parts import ComparedColumn, ComparedRow, Ranks, Summary
 from osadbench.report.tables import DIGITS
 
-__all__ = ["ranks_of_row", "summarise"]
+__all__ = ["kendall_tau", "same_order", "summarise"]
 
 
 def summarise(columns: Sequence[ComparedColumn], rows: Sequence[ComparedRow]) -> Summary:
@@ -26,18 +21,18 @@ def summarise(columns: Sequence[ComparedColumn], rows: Sequence[ComparedRow]) ->
     own = [row for row in rows if not row.summed]
     cells = [cell for row in own for cell in row.cells if cell is not None]
     ours = [cell for cell in cells if cell.ours is not None]
-    compared = [cell for cell in ours if cell.complete and cell.difference is not None]
-    judged = [cell for cell in compared if cell.verdict]
-    apart = [abs(cell.difference) for cell in compared if cell.difference is not None]
+    complete = [cell for cell in ours if cell.complete]
+    differences = [abs(cell.difference) for cell in complete if cell.difference is not None]
+    judged = [cell for cell in complete if cell.verdict]
     shots = dict.fromkeys(c.cell_shots for c in columns if c.method and c.cell_shots)
     groups: list[int | None] = list(shots) or [None]
     return Summary(
         cells=len(ours),
         run=sum(cell.ours is not None and cell.ours.mean is not None for cell in ours),
-        compared=len(compared),
+        compared=len(differences),
         judged=len(judged),
         within=sum(cell.verdict == "within" for cell in judged),
-        mean_difference=statistics.fmean(apart) if apart else None,
+        mean_difference=statistics.fmean(differences) if differences else None,
         ranks=tuple(r for r in (_ranks(columns, own, group) for group in groups) if r.rows),
     )
 
@@ -45,25 +40,10 @@ def summarise(columns: Sequence[ComparedColumn], rows: Sequence[ComparedRow]) ->
 _Pairs = dict[int, tuple[float, float]]
 
 
-def ranks_of_row(columns: Sequence[ComparedColumn], row: ComparedRow, shots: int | None) -> _Pairs:
-    """Return what is ranked in a row, ours and published as printed, by the column's number."""
-    return {
-        j: (round(cell.ours.mean, DIGITS), cell.published)
-        for j, (column, cell) in enumerate(zip(columns, row.cells, strict=True))
-        if column.cell_shots in (None, shots) and cell is not None and _is_ranked(cell)
-        # For the type checker: both are there where a cell is ranked.
-        if cell.ours is not None and cell.ours.mean is not None and cell.published is not None
-    }
-
-
-def _is_ranked(cell: ComparedCell) -> bool:
-    return cell.complete and cell.difference is not None
-
-
 def _ranks(
     columns: Sequence[ComparedColumn], rows: Sequence[ComparedRow], shots: int | None
 ) -> Ranks:
-    pairs = [found for row in rows if len(found := ranks_of_row(columns, row, shots)) > 1]
+    pairs = [found for row in rows if len(found := _ranked(columns, row, shots)) > 1]
     taus = [kendall_tau(*_sides(found)) for found in pairs]
     known = [tau for tau in taus if tau is not None]
     return Ranks(
@@ -73,6 +53,16 @@ def _ranks(
         mean_tau=statistics.fmean(known) if known else None,
         means_tau=_tau_of_means(pairs),
     )
+
+
+def _ranked(columns: Sequence[ComparedColumn], row: ComparedRow, shots: int | None) -> _Pairs:
+    """Return what is ranked in a row, ours and published as printed, by the column's number."""
+    return {
+        j: (round(cell.ours.mean, DIGITS), cell.published)
+        for j, (column, cell) in enumerate(zip(columns, row.cells, strict=True))
+        if column.cell_shots in (None, shots) and cell is not None and cell.complete
+        if cell.ours is not None and cell.ours.mean is not None and cell.published is not None
+    }
 
 
 def _sides(pairs: _Pairs) -> tuple[list[float], list[float]]:
@@ -89,3 +79,33 @@ def _tau_of_means(pairs: Sequence[_Pairs]) -> float | None:
         for side in (0, 1)
     ]
     return kendall_tau(*means)
+
+
+def kendall_tau(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return Kendall's rank correlation with its correction for ties (tau-b), -1 to 1.
+
+    Args:
+        a: Results of some methods.
+        b: Other results of the same methods, in the same order.
+
+    Returns:
+        The correlation, or None where one of the two is all ties or has fewer than two results.
+    """
+    signs = _signs(a, b)
+    untied_a, untied_b = (sum(pair[side] != 0 for pair in signs) for side in (0, 1))
+    if not untied_a or not untied_b:
+        return None
+    return sum(x * y for x, y in signs) / math.sqrt(untied_a * untied_b)
+
+
+def same_order(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether no two methods are ordered one way by ``a`` and the other way by ``b``."""
+    return all(x * y >= 0 for x, y in _signs(a, b))
+
+
+def _signs(a: Sequence[float], b: Sequence[float]) -> list[tuple[int, int]]:
+    def sign(x: float, y: float) -> int:
+        return (x > y) - (x < y)
+
+    pairs = combinations(range(len(a)), 2)
+    return [(sign(a[i], a[j]), sign(b[i], b[j])) for i, j in pairs]
