@@ -260,8 +260,33 @@ def test_rows_pair_across_datasets_as_in_the_papers() -> None:
     assert len(report.tables) == 9
     (test,) = report.tests
     assert found(test).p == pytest.approx(0.0390625)
-    line = "devnet vs minns: p = 0.039 (n = 9 rows, smallest possible 0.004)"
+    # Of the ranks 1 to 9, which sum to 45, minns has 1 (headct) and 4 (mastcam).
+    assert test.effect == pytest.approx((40 - 5) / 45)
+    line = "devnet vs minns: r = +0.78, p = 0.039 (n = 9 rows, smallest possible 0.004)"
     assert line in render(report)
+
+
+def test_the_effect_size_has_the_sign_of_the_reference() -> None:
+    # mono -.1 has rank 2, poly +.05 rank 1.
+    (test,) = build_report(two_methods()).tests
+    assert test.effect == pytest.approx((1 - 2) / 3)
+    (turned,) = build_report(two_methods(), reference="dra").tests
+    assert turned.effect == pytest.approx((2 - 1) / 3)
+    # fpr95 is 1 - auroc here: what is better is smaller.
+    (smaller,) = build_report(two_methods(), metric="fpr95").tests
+    assert smaller.effect == pytest.approx((2 - 1) / 3)
+
+
+def test_only_a_test_that_was_computed_has_an_effect_size() -> None:
+    report = build_report([*two_methods(), record("knn", "mono")])
+    assert [(t.method, t.effect is None) for t in report.tests] == [("dra", False), ("knn", True)]
+    document = json.loads(render(report, "json"))
+    assert [test["effect"] for test in document["tests"]] == [pytest.approx(-1 / 3), None]
+    alone = build_report([*two_methods()[:6], record("knn", "mono")])
+    for form in ("terminal", "markdown", "latex"):
+        assert "not computed, " in render(alone, form)
+        assert "rank-biserial" not in render(alone, form)
+        assert render(report, form).count("rank-biserial") == 1
 
 
 def test_pairs_are_means_over_seeds_and_mean_rows_take_no_part() -> None:
@@ -272,8 +297,8 @@ def test_pairs_are_means_over_seeds_and_mean_rows_take_no_part() -> None:
 def test_pairs_differ_as_printed() -> None:
     records = [record("a", auroc=0.80004), record("b", auroc=0.79996)]
     (test,) = build_report(records).tests
-    assert (found(test).n_zero, found(test).p) == (1, 1.0)
-    assert "p = 1.000 (n = 1 row, 1 equal, smallest possible 1.000)" in render(
+    assert (found(test).n_zero, found(test).p, test.effect) == (1, 1.0, 0.0)
+    assert "r = +0.00, p = 1.000 (n = 1 row, 1 equal, smallest possible 1.000)" in render(
         build_report(records)
     )
 
@@ -287,7 +312,8 @@ def test_holm_counts_the_tests_of_a_setting() -> None:
     report = build_report(grid(values))
     assert [t.method for t in report.tests] == ["b", "c"]
     assert [t.p_holm for t in report.tests] == [2 / 64, 2 / 64]
-    assert "a vs b: p = 0.016, Holm = 0.031 (n = 7 rows" in render(report)
+    assert [t.effect for t in report.tests] == [-1.0, -1.0]
+    assert "a vs b: r = -1.00, p = 0.016, Holm = 0.031 (n = 7 rows" in render(report)
 
 
 def test_methods_choose_and_order_columns() -> None:

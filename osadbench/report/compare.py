@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from osadbench.report.parts import Cell, Comparison, Table
 from osadbench.report.tables import DIGITS
-from osadbench.stats import holm, wilcoxon
+from osadbench.stats import holm, rank_biserial, wilcoxon
 
 __all__ = ["compare"]
 
@@ -19,6 +19,7 @@ def compare(
 
     Pairs are the means over seeds of the same row; mean rows take no part. Where several tests
     are computed under the setting, Holm's correction for their number stands beside each p-value.
+    The effect size, of the same pairs, says what p does not: how much one side prevails.
 
     Args:
         tables: The tables of one setting.
@@ -57,8 +58,14 @@ def _compare(
     ]
     if not pairs:
         return Comparison(setting, reference, method, None, reason="they share no row")
-    result = wilcoxon([a for a, _ in pairs], [b for _, b in pairs], decimals=DIGITS)
-    return Comparison(setting, reference, method, result)
+    values = [a for a, _ in pairs], [b for _, b in pairs]
+    return Comparison(
+        setting,
+        reference,
+        method,
+        wilcoxon(*values, decimals=DIGITS),
+        effect=rank_biserial(*values, decimals=DIGITS),
+    )
 
 
 def _complete(cell: Cell | None) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report.difference_parts import CellDifference, Differences, GroupTest
 from osadbench.report.pairing import CellPlace
-from osadbench.report.sheets import Sheet, as_documents, as_lines, p_text, sheets_text
+from osadbench.report.sheets import Sheet, as_documents, as_lines, effect_text, p_text, sheets_text
 from osadbench.report.tables import DIGITS
 
 __all__ = ["render_differences"]
@@ -142,6 +142,7 @@ def _test(test: GroupTest) -> str:
     least = p_text(result.smallest_p).removeprefix("= ")
     return (
         f"{name}: mean difference {test.mean_difference:+.{DIGITS}f}, n = {result.n}{equal}, "
-        f"W = {result.W:g}, p {p_text(result.p)}{holm}{how}, rank-biserial {test.effect:+.2f}, "
+        f"W = {result.W:g}, p {p_text(result.p)}{holm}{how}, "
+        f"rank-biserial {effect_text(test.effect)}, "
         f"smallest possible p {least}"
     )

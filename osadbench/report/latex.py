@@ -84,6 +84,7 @@ def _below(table: Table, tests: list[Comparison]) -> list[str]:
     if tests:
         lines.append(escape(wording.comparison_heading(table.setting)))
         lines += [escape(wording.comparison_text(test)) for test in tests]
+        lines += [escape(wording.EFFECT_LEGEND)] * any(test.result for test in tests)
     return [r"\par\footnotesize", *(f"{line}\\par" for line in lines)] if lines else []
 
 

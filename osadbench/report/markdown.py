@@ -22,7 +22,7 @@ def markdown(report: Report) -> str:
             lines = [f"- {_escape(wording.comparison_text(test))}" for test in tests]
             blocks.append("\n".join([_escape(wording.comparison_heading(setting)), "", *lines]))
     if report.tables:
-        blocks.append(wording.legend(report, "**Best** and _second_"))
+        blocks += wording.legend(report, "**Best** and _second_")
     if report.costs:
         blocks.append("\n\n".join([wording.COSTS_HEADING, _costs(report)]))
     blocks += [f"Note: {_escape(note)}" for note in report.notes]

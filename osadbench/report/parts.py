@@ -178,6 +178,8 @@ class Comparison:
         result: What the test found, or None where it was not computed.
         p_holm: The p-value after Holm's correction for the tests computed under this setting; None
             where it is the only one, or was not computed.
+        effect: Matched-pairs rank-biserial correlation, from -1 to 1, positive where the
+            reference's values are larger; None where the test was not computed.
         reason: Why the test was not computed, or None.
     """
 
@@ -186,6 +188,7 @@ class Comparison:
     method: str
     result: WilcoxonResult | None
     p_holm: float | None = None
+    effect: float | None = None
     reason: str | None = None
 
 

@@ -14,7 +14,15 @@ from typing import Any
 
 from osadbench._version import __version__
 
-__all__ = ["Sheet", "as_documents", "as_lines", "p_text", "sheets_text"]
+__all__ = [
+    "Sheet",
+    "as_documents",
+    "as_lines",
+    "effect_text",
+    "p_text",
+    "sheets_text",
+    "wrapped",
+]
 
 _WIDTH = 100
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
@@ -70,6 +78,25 @@ def p_text(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
+def effect_text(value: float) -> str:
+    """Return ``+0.78``, and ``+0.00`` for all that is rounded to zero."""
+    return f"{value:+z.2f}"
+
+
+def wrapped(text: str, indent: str = "  ") -> str:
+    """Return a text in lines of 100 columns, none of which ends within ``p = 0.5``.
+
+    Args:
+        text: One paragraph.
+        indent: What the second and later lines begin with.
+    """
+    held = re.sub(r" (?=[=<] )|(?<= [=<]) ", "\u00a0", text)
+    lines = textwrap.fill(
+        held, _WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
+    )
+    return lines.replace("\u00a0", " ")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
@@ -81,20 +108,11 @@ def _finite(value: Any) -> Any:
 def _terminal(sheet: Sheet) -> str:
     from tabulate import tabulate
 
-    blocks = [_wrap(sheet.title)]
+    blocks = [wrapped(sheet.title)]
     if sheet.lines:
         body = tabulate(sheet.lines, headers=sheet.heads, tablefmt="simple", disable_numparse=True)
         blocks += ["", *(line.rstrip() for line in body.splitlines())]
-    return "\n".join([*blocks, *[""] * bool(sheet.notes), *map(_wrap, sheet.notes)])
-
-
-def _wrap(text: str) -> str:
-    """Return a text in lines, none of which ends within ``p = 0.5``."""
-    held = re.sub(r" ([=<]) ", "\u00a0\\1\u00a0", text)
-    lines = textwrap.fill(
-        held, _WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
-    return lines.replace("\u00a0", " ")
+    return "\n".join([*blocks, *[""] * bool(sheet.notes), *map(wrapped, sheet.notes)])
 
 
 def _markdown(sheet: Sheet) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
+from osadbench.report.sheets import wrapped
 
 __all__ = ["terminal"]
 
-_WIDTH = 100
 _LONG_LABEL = 14
 _SYMBOLS = {"best": "*", "second": "+", "": " "}
 _CODES = {"best": "\033[1m", "second": "\033[4m"}
@@ -29,15 +28,15 @@ def terminal(report: Report, *, color: bool = False) -> str:
         blocks += [_table(report, table, color) for table in tables]
         if tests:
             blocks.append(
-                "\n".join([_wrap(wording.comparison_heading(setting)), *map(_test, tests)])
+                "\n".join([wrapped(wording.comparison_heading(setting)), *map(_test, tests)])
             )
     if report.tables:
         marks = "bold: best, underlined: second" if color else "*: best, +: second"
-        blocks.append(_wrap(wording.legend(report, marks)))
+        blocks.append("\n".join(map(wrapped, wording.legend(report, marks))))
     if report.costs:
         blocks.append("\n\n".join([wording.COSTS_HEADING, _grid(*wording.cost_lines(report))]))
     if report.notes:
-        blocks.append("\n".join(_wrap(f"Note: {note}") for note in report.notes))
+        blocks.append("\n".join(wrapped(f"Note: {note}") for note in report.notes))
     return "\n\n".join(blocks) + "\n"
 
 
@@ -57,8 +56,8 @@ def _table(report: Report, table: Table, color: bool) -> str:
     ]
     footnotes = [f"[{i}] {text}" for i, text in enumerate(table.footnotes, 1)]
     notes = [f"Note: {note}" for note in table.notes]
-    below = [_wrap(line) for line in footnotes + notes]
-    return "\n".join([*map(_wrap, caption), "", body, *below])
+    below = [wrapped(line) for line in footnotes + notes]
+    return "\n".join([*map(wrapped, caption), "", body, *below])
 
 
 def _lines(rows: Iterable[Row], color: bool) -> Iterator[object]:
@@ -87,10 +86,4 @@ def _heading(label: str) -> str:
 
 
 def _test(test: Comparison) -> str:
-    return _wrap(f"  {wording.comparison_text(test)}", indent="    ")
-
-
-def _wrap(text: str, indent: str = "  ") -> str:
-    return textwrap.fill(
-        text, _WIDTH, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False
-    )
+    return wrapped(f"  {wording.comparison_text(test)}", indent="    ")

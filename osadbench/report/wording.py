@@ -9,9 +9,11 @@ from osadbench.metrics import METRICS
 from osadbench.report.facts import short_weights
 from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.report.parts import DIGITS, Cell, Comparison, Cost, Report, Row, Setting, Table
+from osadbench.report.sheets import effect_text, p_text
 
 __all__ = [
     "COSTS_HEADING",
+    "EFFECT_LEGEND",
     "NO_RESULT",
     "cost_lines",
     "engine_text",
@@ -28,6 +30,9 @@ __all__ = [
 
 NO_RESULT = "-"
 COSTS_HEADING = "Mean time of a cell, and the largest memory of its process:"
+EFFECT_LEGEND = (
+    "r: rank-biserial correlation, +1 if the first is larger in every row, -1 if smaller"
+)
 
 
 def number(cell: Cell, plus_minus: str = "±") -> str:
@@ -80,14 +85,15 @@ def comparison_text(test: Comparison) -> str:
     """Return one test in one line."""
     names = f"{test.reference} vs {test.method}"
     result = test.result
-    if result is None:
+    if result is None or test.effect is None:
         return f"{names}: not computed, {test.reason}"
-    holm = "" if test.p_holm is None else f", Holm {_p(test.p_holm)}"
+    holm = "" if test.p_holm is None else f", Holm {p_text(test.p_holm)}"
     rows = f"n = {result.n} row{'' if result.n == 1 else 's'}"
     equal = f", {result.n_zero} equal" if result.n_zero else ""
     how = ", normal approximation" if result.method == "approx" else ""
-    least = f"smallest possible {_p(result.smallest_p).removeprefix('= ')}"
-    return f"{names}: p {_p(result.p)}{holm} ({rows}{equal}{how}, {least})"
+    least = f"smallest possible {p_text(result.smallest_p).removeprefix('= ')}"
+    found = f"r = {effect_text(test.effect)}, p {p_text(result.p)}{holm}"
+    return f"{names}: {found} ({rows}{equal}{how}, {least})"
 
 
 def grid(report: Report, table: Table) -> tuple[list[str], list[Row]]:
@@ -104,11 +110,12 @@ def grid(report: Report, table: Table) -> tuple[list[str], list[Row]]:
     return [row.name for row in table.rows], lines
 
 
-def legend(report: Report, marks: str) -> str:
-    """Return the line that explains the signs, which starts with those of best and second."""
+def legend(report: Report, marks: str) -> list[str]:
+    """Return the lines that explain the signs; the first starts with those of best and second."""
     who = "" if report.allow_partial else ", of cells with all seeds"
     line = "column" if report.group_by == "method" else "row"
-    return f"{marks} in the {line}{who}; 2/3: seeds done; {NO_RESULT}: no result"
+    signs = f"{marks} in the {line}{who}; 2/3: seeds done; {NO_RESULT}: no result"
+    return [signs, *[EFFECT_LEGEND] * any(test.result for test in report.tests)]
 
 
 def cost_lines(report: Report) -> tuple[list[str], list[list[str]]]:
@@ -133,10 +140,6 @@ def sections(report: Report) -> Iterator[tuple[Setting, list[Table], list[Compar
     """Yield each setting with its tables and its tests."""
     for setting, tables in groupby(report.tables, key=lambda table: table.setting):
         yield setting, list(tables), [test for test in report.tests if test.setting == setting]
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.3f}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
