@@ -24,8 +24,9 @@ from osadbench.registry import PROTOCOLS
 from osadbench.report.published.counts import render_counts
 from osadbench.report.published.data import as_csv, as_json
 from osadbench.report.published.latex import latex
+from osadbench.report.published.members import Labels
 from osadbench.report.published.parts import ComparedTable
-from osadbench.report.published.table import Labels, build_published_table
+from osadbench.report.published.table import build_published_table
 from osadbench.report.published.text import markdown, terminal
 from osadbench.report.sweep_figure import save_figure
 from osadbench.types import Record

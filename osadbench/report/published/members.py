@@ -1,20 +1,72 @@
-"""The records of one place in a paper's table."""
+"""Which records belong in which cell of a paper's table."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from osadbench.experiments import Column, Member, plain_name
+from osadbench.experiments import (
+    Column,
+    Experiment,
+    Member,
+    RowSpec,
+    has_cell,
+    method_on,
+    plain_name,
+)
 from osadbench.report.published.makes import Makes
 from osadbench.types import Record
 
-__all__ = ["Index", "MemberRecords", "choose", "index_records", "records_of"]
+__all__ = ["Found", "Labels", "MemberRecords", "all_records", "choose", "find_records"]
 
+#: The records of one member of a row, such as one of the categories that it is the mean of.
 MemberRecords = list[Record]
-Index = Mapping[tuple[str, str, str, str], Sequence[Record]]
+#: The records of each member, by the numbers of row and column.
+Found = dict[tuple[int, int], list[MemberRecords]]
+_Index = Mapping[tuple[str, str, str, str], Sequence[Record]]
 
 
-def index_records(records: Sequence[Record]) -> Index:
+@dataclass(frozen=True)
+class Labels:
+    """What records call the parts of an experiment.
+
+    Attributes:
+        method: From a preset and a method with its parameters to the label of its records.
+        protocol: From a protocol with its parameters to its name in the records.
+    """
+
+    method: Callable[[str, str], str]
+    protocol: Callable[[str], str]
+
+
+def find_records(
+    experiment: Experiment, rows: Sequence[RowSpec], records: Sequence[Record], labels: Labels
+) -> Found:
+    """Return the records of all cells that have a counterpart here, several for a seed among them.
+
+    Args:
+        experiment: Says the columns and seeds.
+        rows: Its rows.
+        records: Results, in any order; those that are not of the table are left out.
+        labels: What the records call methods and protocols.
+    """
+    index = _index(records)
+    presets = sorted({str(record.engine.get("preset", "")) for record in records})
+    found: Found = {}
+    for i, row in enumerate(rows):
+        for j, column in enumerate(experiment.columns):
+            if column.method and has_cell(row, column):
+                method = method_on(experiment, column, row.dataset)
+                names = {preset: labels.method(preset, method) for preset in presets}
+                protocol = labels.protocol(column.protocol or row.block.protocol)
+                found[i, j] = [
+                    _records_of(index, member, names, protocol, column, experiment.seeds)
+                    for member in row.members
+                ]
+    return found
+
+
+def _index(records: Sequence[Record]) -> _Index:
     """Return records by protocol, dataset, category, and plain name of the known class."""
     index: dict[tuple[str, str, str, str], list[Record]] = {}
     for record in records:
@@ -23,8 +75,8 @@ def index_records(records: Sequence[Record]) -> Index:
     return index
 
 
-def records_of(
-    index: Index,
+def _records_of(
+    index: _Index,
     member: Member,
     labels: Mapping[str, str],
     protocol: str,
@@ -34,7 +86,7 @@ def records_of(
     """Return the records of one place that belong in a column, several for a seed among them.
 
     Args:
-        index: All records; see :func:`index_records`.
+        index: All records; see :func:`_index`.
         member: The place.
         labels: The method's label under each preset.
         protocol: The protocol's name in the records.
@@ -84,3 +136,9 @@ def choose(records: Sequence[Record], makes: Makes) -> MemberRecords:
             alike = [max(alike, key=lambda r: (r.provenance.get("started") or 0.0, r.key))]
         chosen += alike if done else alike[:1]
     return chosen
+
+
+def all_records(found: Found) -> list[Record]:
+    """Return the records of all cells, each once."""
+    records = (record for members in found.values() for member in members for record in member)
+    return list({record.key: record for record in records}.values())

@@ -32,7 +32,7 @@ class ComparedCell:
         status: ``"printed"``, ``"corrected"`` or ``"filled"``; empty where nothing is published.
         difference: Ours minus published, both rounded to what is printed; None without both.
         verdict: ``"within"`` or ``"outside"`` both spreads, or ``""`` where one of them is missing
-            or ours lacks seeds; see :func:`osadbench.report.published.table.verdict`.
+            or ours lacks seeds; see :func:`osadbench.report.published.cells.verdict`.
         mixed: Whether ours is made otherwise than most of the table.
     """
 

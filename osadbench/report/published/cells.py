@@ -1,0 +1,140 @@
+"""The cells of a paper's table: our result, the printed value, and what lies between them."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from osadbench.experiments import Column, Experiment, RowSpec, has_cell
+from osadbench.published import PublishedValue
+from osadbench.report.cells import cell_of, mean_and_std, records_by_cell, values_of
+from osadbench.report.parts import Cell
+from osadbench.report.published.makes import Makes
+from osadbench.report.published.members import Found, MemberRecords
+from osadbench.report.published.parts import ComparedCell, ComparedRow
+from osadbench.report.tables import DIGITS
+from osadbench.types import Record
+
+__all__ = ["Comparer", "index_values", "verdict"]
+
+#: What a paper prints by setting, dataset, subset, method, shots, pseudo source and source.
+ValueIndex = Mapping[tuple[str, str, str, str, int | None, str, str], PublishedValue]
+
+
+def index_values(values: Iterable[PublishedValue]) -> ValueIndex:
+    """Return what a paper prints by all that tells its values apart."""
+    return {
+        (v.setting, v.dataset, v.subset, v.method, v.shots, v.pseudo_source, v.source): v
+        for v in values
+    }
+
+
+@dataclass(frozen=True)
+class Comparer:
+    """Makes the rows of one table.
+
+    Attributes:
+        experiment: Says its columns, metric and seeds.
+        records: The records to show, one for a seed, of each member of each cell.
+        footnotes: Reasons for missing results.
+        values: What the paper prints; see :func:`index_values`.
+        makes: How all results of the table were made.
+    """
+
+    experiment: Experiment
+    records: Found
+    footnotes: Sequence[str]
+    values: ValueIndex
+    makes: Makes
+
+    def rows(self, specs: Sequence[RowSpec]) -> tuple[ComparedRow, ...]:
+        """Return the rows with their cells."""
+        parts = {(row.block.setting, row.dataset) for row in specs if row.subset}
+        return tuple(
+            ComparedRow(
+                name=row.name,
+                setting=row.block.setting,
+                dataset=row.dataset,
+                subset=row.subset,
+                aggregate=row.aggregate,
+                summed=row.aggregate and (row.block.setting, row.dataset) in parts,
+                cells=tuple(
+                    self._cell(i, j, row, column) if has_cell(row, column) else None
+                    for j, column in enumerate(self.experiment.columns)
+                ),
+            )
+            for i, row in enumerate(specs)
+        )
+
+    def _cell(self, i: int, j: int, row: RowSpec, column: Column) -> ComparedCell:
+        value = self._value(row, column)
+        members = self.records.get((i, j))
+        if members is None:
+            return _compared(None, value, mixed=False)
+        mixed = any(self.makes.oddities(r) for m in members for r in m if r.status == "done")
+        return _compared(self._ours(column.title, members), value, mixed=mixed)
+
+    def _value(self, row: RowSpec, column: Column) -> PublishedValue | None:
+        setting = column.setting or row.block.setting
+        # What is trained and tested on one category stands under that category as its source.
+        source = column.source or (row.subset if column.setting else "")
+        place = (setting, row.dataset, row.subset)
+        key = (*place, column.published, column.shots, column.pseudo_source)
+        return self.values.get((*key, source)) or self.values.get((*key, ""))
+
+    def _ours(self, title: str, members: Sequence[MemberRecords]) -> Cell:
+        metric, expected = self.experiment.metric, len(self.experiment.seeds)
+        if len(members) == 1:
+            found = _by_seed(members[0])
+            values = values_of(found, metric)
+            return cell_of(title, found, values, expected, metric, self.footnotes)
+        return _mean_of(title, [values_of(_by_seed(m), metric) for m in members], expected)
+
+
+def _mean_of(title: str, members: Sequence[Mapping[int, float]], expected: int) -> Cell:
+    """Return the mean over members, given their values by seed, as reports do in their mean rows.
+
+    The deviation is that of the mean over members from seed to seed, of the seeds that all have.
+    """
+    common = sorted(set.intersection(*map(set, members)))
+    by_seed = {seed: statistics.fmean(member[seed] for member in members) for seed in common}
+    whole = all(members)
+    mean = statistics.fmean(statistics.fmean(m.values()) for m in members) if whole else None
+    return Cell(title, mean, mean_and_std(by_seed)[1], len(by_seed), expected)
+
+
+def _by_seed(member: MemberRecords) -> Mapping[int, Record]:
+    return next(iter(records_by_cell(member).values()), {})
+
+
+def _compared(ours: Cell | None, value: PublishedValue | None, *, mixed: bool) -> ComparedCell:
+    if value is None:
+        return ComparedCell(ours, mixed=mixed)
+    difference, judged = None, ""
+    if ours is not None and ours.mean is not None:
+        difference = round(round(ours.mean, DIGITS) - value.mean, DIGITS)
+        if ours.n == ours.expected:
+            judged = verdict(difference, ours.std, value.std)
+    return ComparedCell(ours, value.mean, value.std, value.status, difference, judged, mixed)
+
+
+def verdict(difference: float, std: float | None, published_std: float | None) -> str:
+    """Return whether two means lie within both spreads.
+
+    The rule is ours: within where the absolute difference, as printed, is at most the sum of the
+    two standard deviations, as printed. It asks whether the two intervals mean±std overlap; three
+    runs on each side allow no finer test.
+
+    Args:
+        difference: Ours minus published, rounded as printed.
+        std: Our standard deviation over seeds, or None.
+        published_std: The paper's, or None.
+
+    Returns:
+        ``"within"``, ``"outside"``, or ``""`` where a spread is missing.
+    """
+    if std is None or published_std is None:
+        return ""
+    limit = round(round(std, DIGITS) + published_std, DIGITS)
+    return "within" if abs(difference) <= limit else "outside"
