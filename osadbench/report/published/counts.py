@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from osadbench.published import DatasetCounts
+from osadbench.report.sheets import as_lines
 
 __all__ = ["render_counts"]
 
@@ -28,17 +27,13 @@ def render_counts(name: str, counts: Sequence[DatasetCounts], format: str) -> st
     if format == "json":
         return json.dumps({"schema": 1, "name": name, "datasets": rows}, indent=1) + "\n"
     if format == "csv":
-        text = io.StringIO()
-        names = [field.name for field in fields(DatasetCounts)]
-        writer = csv.DictWriter(text, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({**row, "aggregate": str(row["aggregate"]).lower()} for row in rows)
-        return text.getvalue()
+        lines = [{**row, "aggregate": str(row["aggregate"]).lower()} for row in rows]
+        return as_lines(lines, [field.name for field in fields(DatasetCounts)])
     from tabulate import tabulate
 
-    lines = [
+    body = [
         [f"{row.dataset}/{'sum' if row.aggregate else row.subset}".rstrip("/")]
         + [row.normal_train, row.normal_test, row.anomalies, row.n_classes, row.type, row.note]
         for row in counts
     ]
-    return str(tabulate(lines, headers=_HEADS, tablefmt=_STYLES[format])) + "\n"
+    return str(tabulate(body, headers=_HEADS, tablefmt=_STYLES[format])) + "\n"

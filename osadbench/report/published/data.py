@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,25 +13,21 @@ from osadbench.report.published.parts import (
     ComparedRow,
     ComparedTable,
 )
+from osadbench.report.sheets import as_lines
 
 __all__ = ["as_csv", "as_json"]
 
-_PLACE = ("table", "setting", "dataset", "subset", "aggregate", "column", "published_method")
-_PAPER = ("published_mean", "published_std", "status")
+_PAPER = (
+    *("table", "setting", "dataset", "subset", "aggregate", "column", "published_method"),
+    *("shots", "metric", "published_mean", "published_std", "status"),
+)
 _OURS = ("method", "mean", "std", "n", "expected", "difference", "verdict", "mixed", "version")
 
 
 def as_csv(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return one line for each cell, unrounded; without our columns for the paper's table alone."""
-    text = io.StringIO()
-    fields = [*_PLACE, "shots", "metric", *_PAPER, *([] if published_only else _OURS)]
-    writer = csv.DictWriter(text, fields, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    for row in table.rows:
-        for column, cell in zip(table.columns, row.cells, strict=True):
-            if cell is not None and not (published_only and cell.published is None):
-                writer.writerow(_line(table, row, column, cell))
-    return text.getvalue()
+    columns = _PAPER if published_only else _PAPER + _OURS
+    return as_lines(list(_lines(table, columns, published_only=published_only)), columns)
 
 
 def as_json(table: ComparedTable, *, published_only: bool = False) -> str:
@@ -42,14 +37,19 @@ def as_json(table: ComparedTable, *, published_only: bool = False) -> str:
         document = {
             key: document[key] for key in ("schema", "name", "title", "source", "metric", "version")
         }
-        document["values"] = [
-            {name: value for name, value in line.items() if name not in _OURS}
-            for row in table.rows
-            for column, cell in zip(table.columns, row.cells, strict=True)
-            if cell is not None and cell.published is not None
-            for line in [_line(table, row, column, cell)]
-        ]
+        document["values"] = list(_lines(table, _PAPER, published_only=True))
     return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _lines(
+    table: ComparedTable, names: Sequence[str], *, published_only: bool
+) -> Iterator[dict[str, Any]]:
+    """Yield some values of each cell, or of each that the paper prints."""
+    for row in table.rows:
+        for column, cell in zip(table.columns, row.cells, strict=True):
+            if cell is not None and not (published_only and cell.published is None):
+                line = _line(table, row, column, cell)
+                yield {name: line[name] for name in names}
 
 
 def _line(

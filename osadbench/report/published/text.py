@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import textwrap
-
 from osadbench.report.published.layout import Part, below, caption, parts
 from osadbench.report.published.parts import ComparedTable
+from osadbench.report.sheets import wrapped
 
 __all__ = ["markdown", "terminal"]
-
-_WIDTH = 100
 
 
 def terminal(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return the table for a terminal, the columns of each number of shots below each other."""
-    blocks = [_wrap(caption(table, published_only=published_only))]
+    blocks = [wrapped(caption(table, published_only=published_only))]
     for part in parts(table, published_only=published_only):
         blocks.append(_grid("simple", part, "\n", rules=True))
-    under = [_wrap(text) for text in below(table, published_only=published_only)]
+    under = [wrapped(text) for text in below(table, published_only=published_only)]
     return "\n\n".join([*blocks, "\n".join(under)]).rstrip() + "\n"
 
 
@@ -44,9 +41,3 @@ def _grid(form: str, part: Part, between: str, *, rules: bool) -> str:
     aligned = ["left"] * (1 + part.labelled) + ["right"] * len(part.heads)
     body = tabulate(rows, headers=heads, tablefmt=form, disable_numparse=True, colalign=aligned)
     return "\n".join(line.rstrip() for line in str(body).splitlines())
-
-
-def _wrap(text: str) -> str:
-    return textwrap.fill(
-        text, _WIDTH, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
-    )
