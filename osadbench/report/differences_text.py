@@ -9,8 +9,9 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report.difference_parts import CellDifference, Differences, GroupTest
 from osadbench.report.pairing import CellPlace
+from osadbench.report.parts import DIGITS
 from osadbench.report.sheets import Sheet, as_documents, as_lines, effect_text, p_text, sheets_text
-from osadbench.report.tables import DIGITS
+from osadbench.report.wording import counted
 
 __all__ = ["render_differences"]
 
@@ -131,7 +132,7 @@ def _tests(found: Differences) -> Sheet:
 
 
 def _test(test: GroupTest) -> str:
-    shots = f"{test.shots} shot{'' if test.shots == 1 else 's'}"
+    shots = counted(test.shots, "shot")
     name = " ".join(word for word in (test.label, test.protocol, shots) if word)
     result = test.result
     if result is None or test.effect is None or test.mean_difference is None:

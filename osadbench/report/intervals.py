@@ -9,8 +9,9 @@ from typing import Any
 from osadbench.errors import ContractError
 from osadbench.report.grouping import place_of
 from osadbench.report.pairing import CellPlace
+from osadbench.report.parts import DIGITS
 from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
-from osadbench.report.tables import DIGITS
+from osadbench.report.wording import counted
 from osadbench.scores import ScoreTable
 from osadbench.stats import AurocInterval, auroc_interval, bootstrap_interval
 from osadbench.types import Record
@@ -128,4 +129,4 @@ def _notes(cells: Sequence[CellInterval]) -> Iterator[str]:
     yield "what another fit, or another draw of labelled anomalies, would change is not in them"
     for reason in dict.fromkeys(cell.reason for cell in cells if cell.reason):
         several = sum(cell.reason == reason for cell in cells)
-        yield f"{several} cell{'' if several == 1 else 's'} without one: {reason}"
+        yield f"{counted(several, 'cell')} without one: {reason}"

@@ -9,9 +9,8 @@ from typing import Any
 
 from osadbench.metrics import METRICS
 from osadbench.report import wording
-from osadbench.report.parts import Report, Table
+from osadbench.report.parts import DIGITS, Report, Table
 from osadbench.report.sheets import Sheet, as_documents, as_lines, p_text, sheets_text
-from osadbench.report.tables import DIGITS
 from osadbench.stats import (
     FriedmanResult,
     friedman_test,

@@ -10,7 +10,6 @@ from typing import Any
 from osadbench.report import wording
 from osadbench.report.seen import PARTS, Part, SeenCell
 from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
-from osadbench.report.tables import DIGITS
 
 __all__ = ["render_seen"]
 
@@ -56,8 +55,8 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
     first = cells[0]
     title = (
         f"{first.dataset}, {wording.setting_text(first.setting)}, "
-        f"{wording.engine_text(first.setting)}: AUROC, mean±std over {first.expected} "
-        f"seed{'' if first.expected == 1 else 's'}, with the number of anomalies in brackets"
+        f"{wording.engine_text(first.setting)}: AUROC, mean±std over "
+        f"{wording.counted(first.expected, 'seed')}, with the number of anomalies in brackets"
     )
     footnotes = list(dict.fromkeys(reason for cell in cells for reason in cell.reasons))
     lines = []
@@ -73,9 +72,8 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
 def _text(part: Part, expected: int) -> str:
     if part.mean is None:
         return wording.NO_RESULT
-    spread = "" if part.std is None else f"±{part.std:.{DIGITS}f}"
     fraction = "" if part.n == expected else f" {part.n}/{expected}"
-    return f"{part.mean:.{DIGITS}f}{spread} ({_span(part)}){fraction}"
+    return f"{wording.mean_text(part.mean, part.std)} ({_span(part)}){fraction}"
 
 
 def _span(part: Part) -> str:

@@ -16,10 +16,12 @@ __all__ = [
     "EFFECT_LEGEND",
     "NO_RESULT",
     "cost_lines",
+    "counted",
     "engine_text",
     "fraction",
     "grid",
     "legend",
+    "mean_text",
     "number",
     "sections",
     "setting_text",
@@ -36,11 +38,21 @@ EFFECT_LEGEND = (
 
 
 def number(cell: Cell, plus_minus: str = "±") -> str:
+    """Return a cell's :func:`mean_text`."""
+    return mean_text(cell.mean, cell.std, plus_minus)
+
+
+def mean_text(mean: float | None, std: float | None, plus_minus: str = "±") -> str:
     """Return ``mean±std``, the mean alone where there is no deviation, or a dash."""
-    if cell.mean is None:
+    if mean is None:
         return NO_RESULT
-    mean = f"{cell.mean:.{DIGITS}f}"
-    return mean if cell.std is None else f"{mean}{plus_minus}{cell.std:.{DIGITS}f}"
+    spread = "" if std is None else f"{plus_minus}{std:.{DIGITS}f}"
+    return f"{mean:.{DIGITS}f}{spread}"
+
+
+def counted(n: int, what: str) -> str:
+    """Return a number of things, such as ``1 shot`` or ``10 shots``."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def fraction(cell: Cell) -> str:
@@ -52,8 +64,7 @@ def setting_text(setting: Setting) -> str:
     """Return protocol and shots, such as ``hard protocol, 10 shots``."""
     if not setting.protocol:
         return "all protocols"
-    plural = "" if setting.shots == 1 else "s"
-    shots = f"{setting.shots} shot{plural}" if setting.shots else "no labelled anomalies"
+    shots = counted(setting.shots, "shot") if setting.shots else "no labelled anomalies"
     return f"{setting.protocol} protocol, {shots}"
 
 
@@ -88,7 +99,7 @@ def comparison_text(test: Comparison) -> str:
     if result is None or test.effect is None:
         return f"{names}: not computed, {test.reason}"
     holm = "" if test.p_holm is None else f", Holm {p_text(test.p_holm)}"
-    rows = f"n = {result.n} row{'' if result.n == 1 else 's'}"
+    rows = f"n = {counted(result.n, 'row')}"
     equal = f", {result.n_zero} equal" if result.n_zero else ""
     how = ", normal approximation" if result.method == "approx" else ""
     least = f"smallest possible {p_text(result.smallest_p).removeprefix('= ')}"

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from osadbench.experiments import Column, Experiment, RowSpec, has_cell
 from osadbench.published import PublishedValue
 from osadbench.report.cells import cell_of, mean_and_std, records_by_cell, values_of
-from osadbench.report.parts import Cell
+from osadbench.report.parts import DIGITS, Cell
 from osadbench.report.published.makes import Makes
 from osadbench.report.published.members import Found, MemberRecords
 from osadbench.report.published.parts import ComparedCell, ComparedRow
-from osadbench.report.tables import DIGITS
 from osadbench.types import Record
 
 __all__ = ["Comparer", "index_values", "verdict"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from osadbench.report.latex import escape
-from osadbench.report.published.layout import Line, Part, below, caption, parts
+from osadbench.report.published.layout import Line, Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
 
 __all__ = ["latex"]
@@ -20,9 +20,9 @@ def latex(table: ComparedTable, *, published_only: bool = False) -> str:
     r"""Return LaTeX tables, for each number of shots one, a long one cut to pages."""
     title = escape(caption(table, published_only=published_only))
     bodies = [
-        _tabular(part, lines)
-        for part in parts(table, published_only=published_only)
-        for lines in _pages(part.lines)
+        _tabular(panel, lines)
+        for panel in panels(table, published_only=published_only)
+        for lines in _pages(panel.lines)
     ]
     blocks = [f"% osadbench {table.version}; needs \\usepackage{{booktabs}}"]
     for i, body in enumerate(bodies, 1):
@@ -51,15 +51,15 @@ def _pages(lines: Sequence[Line]) -> Iterator[list[Line]]:
         yield page
 
 
-def _tabular(part: Part, lines: Sequence[Line]) -> str:
+def _tabular(panel: Panel, lines: Sequence[Line]) -> str:
     rows = [
-        [line.name.rpartition("/")[2], *[line.what] * part.labelled, *line.texts] for line in lines
+        [line.name.rpartition("/")[2], *[line.what] * panel.labelled, *line.texts] for line in lines
     ]
-    left = 1 + part.labelled
-    height = max(map(len, part.heads))
+    left = 1 + panel.labelled
+    height = max(map(len, panel.heads))
     # Titles stand on the line above the numbers, as far up as they are long.
     heads = [
-        [""] * left + [(("",) * (height - len(head)) + head)[i] for head in part.heads]
+        [""] * left + [(("",) * (height - len(head)) + head)[i] for head in panel.heads]
         for i in range(height)
     ]
     columns = zip(*heads, *rows, strict=True)
@@ -68,7 +68,7 @@ def _tabular(part: Part, lines: Sequence[Line]) -> str:
     return "\n".join(
         [
             f"{{{size}\\setlength{{\\tabcolsep}}{{2pt}}%",
-            f"\\begin{{tabular}}{{{'l' * left}{'r' * len(part.heads)}}}",
+            f"\\begin{{tabular}}{{{'l' * left}{'r' * len(panel.heads)}}}",
             r"\toprule",
             *map(_line, heads),
             r"\midrule",

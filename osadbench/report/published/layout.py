@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from osadbench.metrics import METRICS
+from osadbench.report.parts import DIGITS
 from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
@@ -13,10 +14,9 @@ from osadbench.report.published.parts import (
     ComparedTable,
     Ranks,
 )
-from osadbench.report.tables import DIGITS
-from osadbench.report.wording import NO_RESULT, fraction, number
+from osadbench.report.wording import counted, fraction, mean_text, number
 
-__all__ = ["Line", "Part", "below", "caption", "parts"]
+__all__ = ["Line", "Panel", "below", "caption", "panels"]
 
 _LEGEND = (
     "diff: ours minus paper; =: within both spreads (|diff| is at most the sum of both standard "
@@ -49,7 +49,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Part:
+class Panel:
     """Some columns of a table, as many as stand beside each other.
 
     Attributes:
@@ -74,7 +74,7 @@ def caption(table: ComparedTable, *, published_only: bool) -> str:
     return f"{what}, mean±std over seeds {seeds}; ours: {made}"
 
 
-def parts(table: ComparedTable, *, published_only: bool) -> Iterator[Part]:
+def panels(table: ComparedTable, *, published_only: bool) -> Iterator[Panel]:
     """Yield the table's columns in groups of what fits beside each other."""
     for indices in _groups(table):
         heads = tuple(_head(table.columns[j]) for j in indices)
@@ -83,7 +83,7 @@ def parts(table: ComparedTable, *, published_only: bool) -> Iterator[Part]:
             for row in table.rows
             for line in _lines(table, row, indices, published_only=published_only)
         ]
-        yield Part(heads, tuple(lines), table.has_published and not published_only)
+        yield Panel(heads, tuple(lines), table.has_published and not published_only)
 
 
 def _groups(table: ComparedTable) -> list[list[int]]:
@@ -98,7 +98,7 @@ def _groups(table: ComparedTable) -> list[list[int]]:
             shots = None
         groups[-1].append(j)
         shots = column.shots or shots
-    return [part for group in groups for part in _even(group, _WIDEST)]
+    return [even for group in groups for even in _even(group, _WIDEST)]
 
 
 def _sweep_groups(columns: Sequence[ComparedColumn]) -> list[list[int]]:
@@ -107,20 +107,19 @@ def _sweep_groups(columns: Sequence[ComparedColumn]) -> list[list[int]]:
     by_method = [[j for j, name in enumerate(names) if name == one] for one in dict.fromkeys(names)]
     alone = max(map(len, by_method)) == 1
     groups = [list(range(len(columns)))] if alone else by_method
-    return [part for group in groups for part in _even(group, _WIDEST_SWEEP)]
+    return [even for group in groups for even in _even(group, _WIDEST_SWEEP)]
 
 
 def _even(group: Sequence[int], widest: int) -> list[list[int]]:
-    n_parts = -(-len(group) // widest)
-    width = -(-len(group) // n_parts)
+    n_panels = -(-len(group) // widest)
+    width = -(-len(group) // n_panels)
     return [list(group[start : start + width]) for start in range(0, len(group), width)]
 
 
 def _head(column: ComparedColumn) -> tuple[str, ...]:
     long = len(column.title) > _LONG_TITLE
     title = column.title.rsplit(" ", 1) if long else [column.title]
-    plural = "" if column.shots == 1 else "s"
-    return (*title, f"{column.shots} shot{plural}") if column.shots else tuple(title)
+    return (*title, counted(column.shots, "shot")) if column.shots else tuple(title)
 
 
 def _lines(
@@ -146,12 +145,7 @@ def _ours(cell: ComparedCell | None) -> str:
 
 
 def _paper(cell: ComparedCell | None) -> str:
-    if cell is None:
-        return ""
-    if cell.published is None:
-        return NO_RESULT
-    spread = "" if cell.published_std is None else f"±{cell.published_std:.{DIGITS}f}"
-    return f"{cell.published:.{DIGITS}f}{spread}"
+    return "" if cell is None else mean_text(cell.published, cell.published_std)
 
 
 def _difference(cell: ComparedCell | None) -> str:
@@ -186,8 +180,7 @@ def _summary(table: ComparedTable) -> Iterator[str]:
 
 
 def _ranks(ranks: Ranks) -> str:
-    plural = "" if ranks.shots == 1 else "s"
-    who = f" with {ranks.shots} shot{plural}" if ranks.shots else ""
+    who = f" with {counted(ranks.shots, 'shot')}" if ranks.shots else ""
     taus = [("mean over rows", ranks.mean_tau), ("of the methods' means", ranks.means_tau)]
     known = ", ".join(f"{name} {tau:.2f}" for name, tau in taus if tau is not None)
     tail = f"; Kendall's tau {known}" if known else ""

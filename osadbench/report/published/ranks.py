@@ -1,4 +1,4 @@
-"""Ranks in a published table."""
+"""Ranks of the methods in a paper's own table, without results of ours."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from osadbench.errors import UsageError, did_you_mean
 from osadbench.published import PublishedValue, load
 from osadbench.report.ranks import RankTable, rank_table
+from osadbench.report.wording import counted
 
 __all__ = ["published_ranks"]
 
@@ -54,7 +55,7 @@ def published_ranks(
         for value in values
         if value.method in chosen and not (value.subset if over == "datasets" else value.aggregate)
     ]
-    title = f"{_title(values[0])}, {shots} shot{'' if shots == 1 else 's'}"
+    title = f"{_title(values[0])}, {counted(shots, 'shot')}"
     results = _by_row(name, wanted)
     return rank_table(title, results, chosen, "auroc", alpha=alpha, allow_partial=allow_partial)
 

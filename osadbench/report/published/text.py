@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from osadbench.report.published.layout import Part, below, caption, parts
+from osadbench.report.published.layout import Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
 from osadbench.report.sheets import wrapped
 
@@ -12,8 +12,8 @@ __all__ = ["markdown", "terminal"]
 def terminal(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return the table for a terminal, the columns of each number of shots below each other."""
     blocks = [wrapped(caption(table, published_only=published_only))]
-    for part in parts(table, published_only=published_only):
-        blocks.append(_grid("simple", part, "\n", rules=True))
+    for panel in panels(table, published_only=published_only):
+        blocks.append(_grid("simple", panel, "\n", rules=True))
     under = [wrapped(text) for text in below(table, published_only=published_only)]
     return "\n\n".join([*blocks, "\n".join(under)]).rstrip() + "\n"
 
@@ -21,23 +21,23 @@ def terminal(table: ComparedTable, *, published_only: bool = False) -> str:
 def markdown(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return the table as GitHub-flavoured Markdown."""
     blocks = [f"**{caption(table, published_only=published_only)}**"]
-    for part in parts(table, published_only=published_only):
-        blocks.append(_grid("github", part, "<br>", rules=False))
+    for panel in panels(table, published_only=published_only):
+        blocks.append(_grid("github", panel, "<br>", rules=False))
     blocks += below(table, published_only=published_only)
     return "\n\n".join(blocks) + "\n"
 
 
-def _grid(form: str, part: Part, between: str, *, rules: bool) -> str:
+def _grid(form: str, panel: Panel, between: str, *, rules: bool) -> str:
     from tabulate import SEPARATING_LINE, tabulate
 
-    heads = ["", *[""] * part.labelled, *map(between.join, part.heads)]
+    heads = ["", *[""] * panel.labelled, *map(between.join, panel.heads)]
     rows: list[object] = []
-    lines = part.lines
+    lines = panel.lines
     for i, line in enumerate(lines):
-        rows.append([line.name, *[line.what] * part.labelled, *line.texts])
+        rows.append([line.name, *[line.what] * panel.labelled, *line.texts])
         ends = i + 1 < len(lines) and lines[i + 1].first
         if rules and ends and (line.aggregate or lines[i + 1].aggregate):
             rows.append(SEPARATING_LINE)
-    aligned = ["left"] * (1 + part.labelled) + ["right"] * len(part.heads)
+    aligned = ["left"] * (1 + panel.labelled) + ["right"] * len(panel.heads)
     body = tabulate(rows, headers=heads, tablefmt=form, disable_numparse=True, colalign=aligned)
     return "\n".join(line.rstrip() for line in str(body).splitlines())
