@@ -12,7 +12,7 @@ from store_tools import PERFECT, WORSE, write_cell
 
 from osadbench.errors import UsageError
 from osadbench.report import build_report
-from osadbench.report.published.ranks import published_ranks
+from osadbench.report.published import published_ranks
 from osadbench.report.ranks import rank_report, render_ranks
 from osadbench.stats import friedman_test, nemenyi_difference
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -21,13 +21,14 @@ from osadbench.experiments import Experiment, experiment_rows, has_cell
 from osadbench.params import parse_component
 from osadbench.plan import Component, method_label, protocol_label
 from osadbench.registry import PROTOCOLS
-from osadbench.report.published.counts import render_counts
-from osadbench.report.published.data import as_csv, as_json
-from osadbench.report.published.latex import latex
-from osadbench.report.published.members import Labels
-from osadbench.report.published.parts import ComparedTable
-from osadbench.report.published.table import build_published_table
-from osadbench.report.published.text import markdown, terminal
+from osadbench.report.published import (
+    FORMATS,
+    ComparedTable,
+    Labels,
+    build_published_table,
+    render_counts,
+    render_published,
+)
 from osadbench.report.sweep_figure import save_figure
 from osadbench.types import Record
 
@@ -35,13 +36,6 @@ __all__ = ["COMMANDS", "echo_table"]
 
 logger = logging.getLogger("osadbench")
 
-FORMATS: Mapping[str, Callable[..., str]] = {
-    "terminal": terminal,
-    "markdown": markdown,
-    "csv": as_csv,
-    "json": as_json,
-    "latex": latex,
-}
 _SMOKE = "smoke"
 
 
@@ -105,7 +99,7 @@ def _echo_published(experiment: Experiment, format_: str) -> None:
         raise UsageError(f"the values of {experiment.name} are a figure's and are no data here")
     values = published.load(experiment.published)
     built = build_published_table(experiment, values, [], _labels())
-    click.echo(FORMATS[format_](built, published_only=True), nl=False)
+    click.echo(render_published(built, format_, published_only=True), nl=False)
 
 
 def echo_table(
@@ -137,7 +131,7 @@ def echo_table(
     chosen = [record for record in records if _is_of(record, preset)]
     values = published.load(experiment.published) if experiment.published else ()
     built = build_published_table(experiment, values, chosen, _labels(), allow_mixed=allow_mixed)
-    click.echo(FORMATS[format_](built), nl=False)
+    click.echo(render_published(built, format_), nl=False)
     for line in _what_is_missing(experiment, built, output, preset):
         if format_ == "terminal":
             click.echo(line)

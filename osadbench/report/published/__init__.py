@@ -1,5 +1,27 @@
-"""A paper's table with our records beside its printed values, in every format.
+"""Papers' tables, with our records beside the printed values, and what else is said of them.
 
-:func:`build_published_table` gathers; ``terminal``, ``markdown``, ``latex``, ``as_csv`` and
-``as_json`` print what it returns. Nothing here runs, reads or writes anything.
+:func:`build_published_table` puts records into a paper's rows and columns, and
+:func:`render_published` prints what it returns. :func:`published_ranks` ranks the methods of a
+table as it was printed, and :func:`render_counts` prints the tables that count datasets' images.
 """
+
+from __future__ import annotations
+
+from osadbench.report.published.counts import render_counts
+from osadbench.report.published.members import Labels
+from osadbench.report.published.parts import ComparedCell, ComparedRow, ComparedTable
+from osadbench.report.published.ranks import published_ranks
+from osadbench.report.published.render import FORMATS, render_published
+from osadbench.report.published.table import build_published_table
+
+__all__ = [
+    "FORMATS",
+    "ComparedCell",
+    "ComparedRow",
+    "ComparedTable",
+    "Labels",
+    "build_published_table",
+    "published_ranks",
+    "render_counts",
+    "render_published",
+]
