@@ -32,7 +32,7 @@ from osadbench.store_files import (
     rename_aside,
     unwritable,
 )
-from osadbench.store_scan import collector_paused, scan_by_index
+from osadbench.store_scan import scan_by_index
 from osadbench.types import Record
 
 __all__ = ["DamagedRecordError", "MergeReport", "ScoreTable", "Store", "to_frame"]
@@ -150,7 +150,7 @@ class Store:
 
     def keys(self) -> list[str]:
         """Return the keys that have a record, whole or not, sorted."""
-        return sorted(list_cells(self.cells)[1])
+        return sorted(list_cells(self.cells).stamps)
 
     def records(self, *, check_scores: bool = True) -> list[Record]:
         """Return the records that are whole, sorted by key; see :meth:`scan`."""
@@ -173,15 +173,14 @@ class Store:
             StoreError: The folder cannot be read; or, without the check, a newer osadbench has
                 written to it. With the check that is a line for each of its records.
         """
-        names, stamps = list_cells(self.cells)
+        listing = list_cells(self.cells)
         if check_scores:
-            found, problems = self._read_all(stamps)
+            found, problems = self._read_all(listing.stamps)
         else:
-            with collector_paused():
-                found, problems = scan_by_index(self.root, stamps)
-            found, lacking = self._with_scores(found, names)
+            found, problems = scan_by_index(self.root, listing.stamps)
+            found, lacking = self._with_scores(found, listing.scores)
             problems += lacking
-        return sorted(found, key=attrgetter("key")), [*sorted(problems), *leftovers(names, stamps)]
+        return sorted(found, key=attrgetter("key")), [*sorted(problems), *leftovers(listing)]
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.
@@ -263,7 +262,7 @@ class Store:
         path, scores = self._path(key, ".json"), self._path(key, ".npz")
         if (data := read_file(path)) is None:
             return None
-        record = parse_record(path, data)
+        record = parse_record(self.cells, key, data)
         if record.scores_sha256 is None:
             return _Cell(record, data, None)
         if (table := read_file(scores)) is None:
@@ -300,15 +299,15 @@ class Store:
         return records, problems
 
     def _with_scores(
-        self, records: Sequence[Record], names: Collection[str]
+        self, records: Sequence[Record], scored: Collection[str]
     ) -> tuple[list[Record], list[str]]:
         lacking = {
             record.key
             for record in records
-            # The scores of a cell that was finished meanwhile may not be among the names.
-            if record.scores_sha256 is not None
-            and (name := f"{record.key}.npz") not in names
-            and not (self.cells / name).exists()
+            # The scores of a cell that was finished meanwhile may not be in the listing.
+            if record.key not in scored
+            and record.scores_sha256 is not None
+            and not self._path(record.key, ".npz").exists()
         }
         problems = [str(_without_scores(self._path(key, ".npz"))) for key in lacking]
         return [record for record in records if record.key not in lacking], problems

@@ -6,9 +6,9 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from osadbench.errors import StoreError
 from osadbench.records import from_json
@@ -19,6 +19,7 @@ __all__ = [
     "AGAIN",
     "KEY",
     "DamagedRecordError",
+    "Listing",
     "leftovers",
     "list_cells",
     "parse_record",
@@ -27,8 +28,11 @@ __all__ = [
     "unwritable",
 ]
 
+_DIGITS = 32
 #: A key, and with a suffix the name of a cell's file.
-KEY = re.compile(r"[0-9a-f]{32}")
+KEY = re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
+_READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_BYTES_AT_ONCE = 1 << 16
 AGAIN = "run the same command again to compute it anew"
 
 
@@ -36,57 +40,90 @@ class DamagedRecordError(StoreError):
     """A record, or its file of scores, that is not what was once written."""
 
 
-def list_cells(folder: Path) -> tuple[frozenset[str], dict[str, Stamp]]:
-    """Return the names of all files in a folder of cells, and the stamps of the records by key.
+class Listing(NamedTuple):
+    """The files in a folder of cells.
+
+    Attributes:
+        stamps: The stamps of the records by key.
+        scores: The keys, and what else stands in their place, of the files of scores.
+        others: The names of all other files.
+    """
+
+    stamps: dict[str, Stamp]
+    scores: set[str]
+    others: list[str]
+
+
+def list_cells(folder: Path) -> Listing:
+    """Return what is in a folder of cells; nothing where there is no such folder.
 
     Raises:
         StoreError: The folder cannot be read.
     """
-    names: list[str] = []
-    stamps: dict[str, Stamp] = {}
+    found = Listing({}, set(), [])
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                names.append(entry.name)
-                stem = entry.name[:-5]
-                if entry.name.endswith(".json") and KEY.fullmatch(stem):
+                stem, suffix = entry.name[:_DIGITS], entry.name[_DIGITS:]
+                if suffix == ".npz":
+                    found.scores.add(stem)
+                elif suffix == ".json" and KEY.fullmatch(stem):
                     try:
-                        found = entry.stat()
+                        stat = entry.stat()
                     except FileNotFoundError:
                         # Another process has set it aside since it was listed.
                         continue
-                    stamps[stem] = Stamp(found.st_size, found.st_mtime_ns)
+                    found.stamps[stem] = (stat.st_size, stat.st_mtime_ns)
+                else:
+                    found.others.append(entry.name)
     except FileNotFoundError:
-        return frozenset(), {}
+        return found
     except OSError as error:
         raise StoreError(_unreadable(folder, error)) from error
-    return frozenset(names), stamps
+    return found
 
 
-def read_file(path: Path) -> bytes | None:
+def read_file(path: str | Path) -> bytes | None:
     """Return a file's bytes, or None where there is none.
 
     Raises:
         StoreError: It cannot be read.
     """
     try:
-        return path.read_bytes()
+        # A file object costs more than these few bytes, a hundred thousand times.
+        descriptor = os.open(path, _READ)
+        try:
+            parts = [os.read(descriptor, _BYTES_AT_ONCE)]
+            while parts[-1]:
+                parts.append(os.read(descriptor, _BYTES_AT_ONCE))
+            return b"".join(parts)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise StoreError(_unreadable(path, error)) from error
 
 
-def parse_record(path: Path, data: bytes, pool: dict[bytes, Any] | None = None) -> Record:
+def parse_record(
+    folder: Path, key: str, data: bytes, pool: dict[bytes, Any] | None = None
+) -> Record:
     """Return the record in a file's bytes; see :func:`osadbench.records.from_json`.
+
+    Args:
+        folder: The folder of the file, for messages.
+        key: The record's key, which is the file's name.
+        data: The file's bytes.
+        pool: What records have in common.
 
     Raises:
         DamagedRecordError: It is not whole.
         NewerRecordError: A newer osadbench wrote it.
     """
     try:
-        return from_json(data, path.stem, pool)
+        return from_json(data, key, pool)
     except ValueError as error:
+        path = folder / f"{key}.json"
         raise DamagedRecordError(f"record {path} is damaged ({error}): {AGAIN}") from error
 
 
@@ -105,15 +142,10 @@ def rename_aside(path: Path) -> Path | None:
         return None
 
 
-def leftovers(names: frozenset[str], keys: Collection[str]) -> Iterator[str]:
-    """Yield a line for each file that is neither a record nor its scores, sorted by name.
-
-    Args:
-        names: All files of the folder.
-        keys: Keys that have a record.
-    """
-    expected = {f"{key}{suffix}" for key in keys for suffix in (".json", ".npz")}
-    for name in sorted(names - expected):
+def leftovers(listing: Listing) -> Iterator[str]:
+    """Yield a line for each file that is neither a record nor its scores, sorted by name."""
+    alone = (f"{stem}.npz" for stem in listing.scores - listing.stamps.keys())
+    for name in sorted([*alone, *listing.others]):
         if name.endswith(".tmp"):
             what = "a write was interrupted, or is under way: delete it when nothing runs"
         elif ".json.damaged-" in name:
@@ -135,5 +167,5 @@ def unwritable(root: Path, error: OSError) -> str:
     )
 
 
-def _unreadable(path: Path, error: OSError) -> str:
+def _unreadable(path: str | Path, error: OSError) -> str:
     return f"cannot read {path} ({error.strerror or error}): check the file and its permissions"

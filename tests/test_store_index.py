@@ -21,7 +21,7 @@ from osadbench import store_files, store_index, store_scan
 from osadbench.errors import StoreError
 from osadbench.scores import ScoreTable
 from osadbench.store import Store
-from osadbench.store_index import INDEX_FILE, Entry, Stamp, read_index, write_index
+from osadbench.store_index import INDEX_FILE, Index, read_index, write_index
 from osadbench.types import Record
 
 N = 6
@@ -65,8 +65,8 @@ def opened_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files that a quick scan has read, as it goes on."""
     names: list[str] = []
 
-    def watched(path: Path) -> bytes | None:
-        names.append(path.name)
+    def watched(path: str) -> bytes | None:
+        names.append(Path(path).name)
         return store_files.read_file(path)
 
     monkeypatch.setattr(store_scan, "read_file", watched)
@@ -182,7 +182,7 @@ def of_another_layout(path: Path) -> None:
 def of_a_lost_column(path: Path) -> None:
     with np.load(path) as file:
         arrays = dict(file)
-    del arrays["metrics.numbers"]
+    del arrays["0.metrics.auroc"]
     np.savez(path, **arrays)
 
 
@@ -206,7 +206,7 @@ def test_an_index_that_cannot_be_used_is_ignored(
 ) -> None:
     expected = quick(store)
     spoil(store.root / INDEX_FILE)
-    assert read_index(store.root / INDEX_FILE) == {}
+    assert read_index(store.root / INDEX_FILE) == Index({}, {})
     assert store.scan(check_scores=False) == (expected, [])
 
 
@@ -270,12 +270,20 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
     record = replace(made(1), provenance={**odd, "none": None, "versions": {"n": 1}})
     other = replace(made(2), params={"lr": 1}, metrics={}, provenance={})
     third = replace(made(3), params={"lr": 1.0}, metrics={"ap": 1 / 3, "auroc": 0.1 + 0.2})
-    entries = {r.key: Entry(Stamp(1, 2), r) for r in (record, other, third)}
-    write_index(tmp_path / INDEX_FILE, entries)
+    records = {r.key: r for r in (record, other, third)}
+    index = Index({key: (1, 2 + place) for place, key in enumerate(records)}, records)
+    write_index(tmp_path / INDEX_FILE, index)
     back = read_index(tmp_path / INDEX_FILE)
-    assert back == entries
-    texts = [repr([entry.record for entry in found.values()]) for found in (back, entries)]
-    assert texts[0] == texts[1]
+    assert back == index
+    assert [repr(back.records[key]) for key in records] == list(map(repr, records.values()))
+
+
+def test_equal_numbers_of_several_types_stay_apart_in_one_column(tmp_path: Path) -> None:
+    odd: list[Any] = [1, True, 1.0, 0, False, -0.0, 0.0, None, "1", 1, True]
+    records = {key_of(n): replace(made(n), provenance={"x": x}) for n, x in enumerate(odd)}
+    write_index(tmp_path / INDEX_FILE, Index(dict.fromkeys(records, (1, 2)), records))
+    back = read_index(tmp_path / INDEX_FILE)
+    assert [repr(back.records[key].provenance["x"]) for key in records] == list(map(repr, odd))
 
 
 def test_an_index_is_renewed_once_enough_has_changed(

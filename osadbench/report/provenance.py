@@ -1,61 +1,167 @@
-"""Remarks on results that were made in different ways though they share a table."""
+"""How the results of one table were made, where that differs: what to refuse, and what to note."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
+from osadbench.errors import StoreError
+from osadbench.report.facts import short_weights
 from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.types import Record
 
-__all__ = ["provenance_notes", "versions_of"]
+__all__ = [
+    "Origins",
+    "Origin",
+    "origins_of",
+    "mixtures",
+    "provenance_notes",
+    "refuse_mixtures",
+    "versions_of",
+]
 
 
-def provenance_notes(records: Sequence[Record]) -> tuple[str, ...]:
-    """Return what differs between the done records' commits, precisions and package versions.
+class Origin(NamedTuple):
+    """How a done record was made.
 
-    Args:
-        records: The records of one table.
+    Attributes:
+        label: Its column.
+        schema: Version of the layout of records.
+        commit: The commit of osadbench, None where it is unknown.
+        dirty: Whether the code had changes beyond it.
+        precision: The precision that the backbone computed in, if that is recorded.
+        has_backbone: Whether there was a backbone to compute.
+        versions: Place of the versions of packages in :attr:`Origins.versions`.
+        own_weights: The weights of a backbone of the method's own, ``""`` where it is the engine's.
     """
-    kinds: Counter[tuple[str, str | None, int, bool]] = Counter()
+
+    label: str
+    schema: int
+    commit: str | None
+    dirty: bool
+    precision: str | None
+    has_backbone: bool
+    versions: int
+    own_weights: str
+
+
+class Origins(NamedTuple):
+    """The origins of the records of one table.
+
+    Attributes:
+        counts: How many done records have each origin.
+        rows: The rows of the records of each origin with weights of its own.
+        versions: Versions by package.
+    """
+
+    counts: Counter[Origin]
+    rows: Mapping[Origin, Collection[str]]
+    versions: Mapping[int, Mapping[str, Any]]
+
+
+#: What is mixed, then its values, each with those that have it.
+_Found = dict[str, dict[str, set[str]]]
+
+
+def origins_of(records: Iterable[Record]) -> Origins:
+    """Count the origins of the done records; there are far fewer of them than records."""
+    counts: dict[tuple[Any, ...], int] = {}
     versions: dict[int, Mapping[str, Any]] = {}
+    rows: dict[Origin, set[str]] = {}
     for record in records:
         if record.status == "done":
             made = record.provenance
-            # Thousands of records share a mapping of versions.
+            # Thousands of records share a mapping.
             found = made.get("versions")
             versions[id(found)] = found or {}
-            kinds[_commit(made), _precision(record), id(found), bool(made.get("dirty"))] += 1
-    commits = {commit for commit, *_ in kinds}
-    precisions = {precision for _, precision, *_ in kinds if precision}
+            own = record.weights if "backbone" in record.departures else ""
+            origin = (
+                record.label,
+                record.schema,
+                made.get("commit"),
+                made.get("dirty"),
+                made.get("precision"),
+                record.weights != NO_WEIGHTS,
+                id(found),
+                own,
+            )
+            counts[origin] = counts.get(origin, 0) + 1
+            if own:
+                rows.setdefault(Origin(*origin), set()).add(record.row)
+    return Origins(Counter({Origin(*origin): n for origin, n in counts.items()}), rows, versions)
+
+
+def mixtures(origins: Origins) -> list[str]:
+    """Return what the results of one table mix, a line each; none in a proper table.
+
+    A table's records share preset, engine settings and, where the engine's backbone is used, its
+    weights. They may still come from several versions of osadbench, or of the layout of records,
+    which may compute other numbers under the same name. And a method with a backbone of its own may
+    have met several weights of it.
+    """
+    versions: _Found = {"versions of osadbench": {}, "record schemas": {}}
+    weights: _Found = {}
+    for origin in origins.counts:
+        version = str(origins.versions[origin.versions].get("osadbench") or "unknown")
+        versions["versions of osadbench"].setdefault(version, set()).add(origin.label)
+        versions["record schemas"].setdefault(str(origin.schema), set()).add(origin.label)
+        if origin.own_weights:
+            own = weights.setdefault(f"weights of {origin.label}", {})
+            own.setdefault(short_weights(origin.own_weights), set()).update(origins.rows[origin])
+    return list(_several({**versions, **weights}))
+
+
+def _several(found: _Found) -> Iterator[str]:
+    for what, members in found.items():
+        if len(members) > 1:
+            parts = (f"{name} ({', '.join(sorted(who))})" for name, who in sorted(members.items()))
+            yield f"{what}: {', '.join(parts)}"
+
+
+def refuse_mixtures(title: str, found: Sequence[str]) -> None:
+    """Raise where a table mixes anything.
+
+    Args:
+        title: What the table is, in words.
+        found: What :func:`mixtures` returned.
+
+    Raises:
+        StoreError: It does; the message says what differs and which columns have it.
+    """
+    if found:
+        raise StoreError(
+            f"the results of {title} mix {'; '.join(found)}: move the ones that do not belong into "
+            "another folder, or let --allow-mixed show them with a note"
+        )
+
+
+def provenance_notes(origins: Origins) -> tuple[str, ...]:
+    """Return what differs between the results' commits, precisions and package versions."""
+    commits = {str(origin.commit or "unknown")[:10] for origin in origins.counts}
+    # Without a backbone there was no precision to choose.
+    precisions = {
+        str(origin.precision or "unknown")
+        for origin in origins.counts
+        if origin.precision or origin.has_backbone
+    }
     notes = [_mixed("commits", commits), _mixed("precisions", precisions)]
     # Those of osadbench itself are noted as mixtures.
-    for package in sorted({name for v in versions.values() for name in v} - {"osadbench"}):
-        different = {str(found.get(package) or "unknown") for found in versions.values()}
+    for package in sorted({name for v in origins.versions.values() for name in v} - {"osadbench"}):
+        different = {str(found.get(package) or "unknown") for found in origins.versions.values()}
         notes.append(_mixed(f"versions of {package}", different))
-    if dirty := sum(n for (*_, dirty), n in kinds.items() if dirty):
-        total = kinds.total()
+    if dirty := sum(n for origin, n in origins.counts.items() if origin.dirty):
+        total = origins.counts.total()
         notes.append(f"{dirty} of {total} results come from code with uncommitted changes")
     return tuple(note for note in notes if note)
 
 
-def versions_of(records: Iterable[Record]) -> tuple[str, ...]:
-    """Return the versions of osadbench that the done records name, sorted."""
-    # Thousands of records share a mapping.
-    made = [record.provenance for record in records if record.status == "done"]
-    versions = {id(v): v for p in made if (v := p.get("versions"))}
-    return tuple(sorted({str(v["osadbench"]) for v in versions.values() if v.get("osadbench")}))
-
-
-def _commit(made: Mapping[str, Any]) -> str:
-    return str(made.get("commit") or "unknown")[:10]
-
-
-def _precision(record: Record) -> str | None:
-    """Return the precision; None where there was none to choose, for want of a backbone."""
-    precision = record.provenance.get("precision")
-    return str(precision or "unknown") if precision or record.weights != NO_WEIGHTS else None
+def versions_of(origins: Origins) -> tuple[str, ...]:
+    """Return the versions of osadbench that the results name, sorted."""
+    named = {
+        str(found["osadbench"]) for found in origins.versions.values() if found.get("osadbench")
+    }
+    return tuple(sorted(named))
 
 
 def _mixed(what: str, values: Collection[str]) -> str | None:

@@ -17,9 +17,14 @@ from osadbench.report.cells import (
 )
 from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.grouping import manifest_of, place_of
-from osadbench.report.mixtures import mixtures, refuse_mixtures
 from osadbench.report.parts import DIGITS, Cell, Row, Setting, Table
-from osadbench.report.provenance import provenance_notes, versions_of
+from osadbench.report.provenance import (
+    mixtures,
+    origins_of,
+    provenance_notes,
+    refuse_mixtures,
+    versions_of,
+)
 from osadbench.report.wording import setting_text
 from osadbench.types import Record
 
@@ -34,7 +39,7 @@ class Options:
         columns: Labels in the order wanted; a table leaves those without a record out.
         metric: Key of the metric.
         allow_partial: Whether cells that lack seeds may be marked best or second.
-        allow_mixed: Whether results that :func:`~osadbench.report.mixtures.mixtures` names may
+        allow_mixed: Whether results that :func:`~osadbench.report.provenance.mixtures` names may
             stand together; a note says so.
         ambiguous: Datasets and categories of which the report has several manifests.
     """
@@ -123,7 +128,8 @@ def finish_table(
     Raises:
         StoreError: The records are mixed.
     """
-    mixed = mixtures(records)
+    origins = origins_of(records)
+    mixed = mixtures(origins)
     if not options.allow_mixed:
         refuse_mixtures(f"{table.dataset}, {setting_text(table.setting)}", mixed)
     names, rows = [row.name for row in table.rows], list(table.rows)
@@ -131,7 +137,7 @@ def finish_table(
     if len(rows) > 1:
         cells = zip(*(row.cells for row in rows), strict=True)
         means = {column[0].label: [cell.mean for cell in column] for column in cells}
-        rows.append(_mean_row(names, table.columns, values, len(table.seeds), means))
+        rows.append(_mean_row(table.columns, means, by_seed, len(table.seeds)))
     larger_is_better = METRICS[options.metric].larger_is_better
     by_label: dict[str, list[Record]] = {}
     for record in records:
@@ -144,7 +150,7 @@ def finish_table(
         *column_notes(table.setting, facts),
         *_image_notes(manifests, options.ambiguous),
         *(f"the results mix {what}" for what in mixed),
-        *provenance_notes(records),
+        *provenance_notes(origins),
     ]
     whole = replace(
         table,
@@ -152,7 +158,7 @@ def finish_table(
         notes=tuple(notes),
         facts=facts,
         manifests=manifests,
-        versions=versions_of(records),
+        versions=versions_of(origins),
     )
     return Part(whole, by_seed, records)
 
@@ -176,20 +182,16 @@ def _means(
     if len(members) == 1:
         return dict(members[0])
     common = set.intersection(*map(set, members))
-    return {seed: statistics.fmean(m[seed] for m in members) for seed in sorted(common)}
+    return {seed: statistics.fmean([m[seed] for m in members]) for seed in sorted(common)}
 
 
 def _mean_row(
-    names: Sequence[str],
     labels: Sequence[str],
-    values: Mapping[tuple[str, str], Mapping[int, float]],
+    means: Mapping[str, Sequence[float | None]],
+    by_seed: Mapping[str, Mapping[int, float]],
     expected: int,
-    means: Mapping[str, Sequence[float | None]] | None = None,
 ) -> Row:
-    """Return the mean over rows, given the values of each row and label by seed.
-
-    Where rows are means themselves, over more seeds than all of their members have, these means
-    are given by label, too.
+    """Return the mean over rows, given each label's means of the rows and means of the seeds.
 
     The papers don't say what the standard deviation in their mean rows is; neither the mean nor the
     root mean square of the members' ones gives it. It behaves like that of the mean over rows from
@@ -203,15 +205,10 @@ def _mean_row(
     """
     cells = []
     for label in labels:
-        if means is None:
-            members = [values.get((name, label), {}) for name in names]
-            found = [statistics.fmean(m.values()) if m else None for m in members]
-        else:
-            found = list(means[label])
-        known = [mean for mean in found if mean is not None]
-        mean = statistics.fmean(known) if len(known) == len(found) else None
-        by_seed = _means(names, label, values)
-        cells.append(Cell(label, mean, mean_and_std(by_seed)[1], len(by_seed), expected))
+        known = [mean for mean in means[label] if mean is not None]
+        mean = statistics.fmean(known) if len(known) == len(means[label]) else None
+        std = mean_and_std(by_seed[label])[1]
+        cells.append(Cell(label, mean, std, len(by_seed[label]), expected))
     return Row("mean", tuple(cells), aggregate=True)
 
 

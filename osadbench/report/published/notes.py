@@ -8,7 +8,7 @@ from osadbench.experiments import Experiment
 from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.report.parts import Setting
-from osadbench.report.provenance import provenance_notes
+from osadbench.report.provenance import origins_of, provenance_notes
 from osadbench.report.published.makes import Makes
 from osadbench.report.wording import engine_text
 from osadbench.types import Record
@@ -53,5 +53,5 @@ def notes_of(
         names = sorted({record.label for record in done})
         facts = [facts_of(name, [r for r in done if r.label == name]) for name in names]
         notes += column_notes(_setting(done), facts)
-        notes += provenance_notes(done)
+        notes += provenance_notes(origins_of(done))
     return tuple(dict.fromkeys(notes))
