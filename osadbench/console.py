@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
+from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -14,10 +16,12 @@ from osadbench.plan import Cell, Lack, Plan
 from osadbench.types import Record, split_title
 
 __all__ = [
+    "Counted",
     "Progress",
     "cell_line",
     "cells",
     "configure_logging",
+    "counting",
     "duration",
     "lack_lines",
     "outlier_lines",
@@ -25,6 +29,12 @@ __all__ = [
 ]
 
 logger = logging.getLogger("osadbench")
+
+#: Seconds until a count of calls is shown: what is done sooner needs none.
+PATIENCE = 1.0
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class _StderrHandler(logging.Handler):
@@ -88,6 +98,36 @@ class Progress:
             if record.traceback:
                 logger.debug("%s", record.traceback)
             yield record
+
+
+class Counted(Protocol):
+    """Makes a function one whose calls are counted."""
+
+    def __call__(self, function: Callable[[A], B], /) -> Callable[[A], B]:
+        """Return the function that counts."""
+
+
+@contextmanager
+def counting(total: int, unit: str) -> Iterator[Counted]:
+    """Show a bar on a terminal that counts the calls of functions, if they take long.
+
+    Args:
+        total: Number of calls that there will be at most.
+        unit: What a call does one of.
+    """
+    # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
+    disable = None if logger.isEnabledFor(logging.INFO) else True
+    with tqdm(total=total, unit=unit, leave=False, delay=PATIENCE, disable=disable) as bar:
+
+        def counted(function: Callable[[A], B]) -> Callable[[A], B]:
+            def call(value: A) -> B:
+                result = function(value)
+                bar.update()
+                return result
+
+            return call
+
+        yield counted
 
 
 def cell_line(record: Record) -> str:

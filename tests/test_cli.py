@@ -438,7 +438,7 @@ def test_report_of_a_part(cli: Cli, results: Path) -> None:
     assert both.out == cli("report", "-o", "out").out
     assert "average precision" in cli("report", "-o", "out", "--metric", "ap").out
     tested = cli("report", "-o", "out", "--reference", "mean[shift=1.0]").out
-    assert "mean[shift=1.0] vs mean: p " in tested
+    assert "mean[shift=1.0] vs mean: r = " in tested
 
 
 def test_report_leaves_smoke_out_unless_asked(cli: Cli, toys: list[str]) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from osadbench.console import Progress, cell_line, cells, configure_logging, duration
+from osadbench import console
+from osadbench.console import Progress, cell_line, cells, configure_logging, counting, duration
 from osadbench.types import Record
 
 
@@ -137,6 +138,39 @@ def test_a_terminal_gets_a_bar(
     text = screen.getvalue()
     assert ("1/3" in text.replace("[1/3]", "") and "\r" in text) == bar
     assert ("[1/3] done" in text) == (level == logging.INFO)
+
+
+@pytest.mark.parametrize(
+    ("level", "patience", "shown"),
+    [(logging.INFO, 0, True), (logging.INFO, 60, False), (logging.WARNING, 0, False)],
+)
+def test_calls_are_counted_on_a_terminal_if_they_take_long(
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    level: int,
+    patience: float,
+    shown: bool,
+) -> None:
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(console, "PATIENCE", patience)
+    configure_logging(level)
+    with counting(3, "cell") as counted:
+        absolute, text_of = counted(abs), counted(str)
+        assert (absolute(-1), absolute(2), text_of(3)) == (1, 2, "3")
+    text = screen.getvalue()
+    assert ("0/3" in text and "cell" in text) == shown
+    assert shown or not text
+
+
+def test_calls_are_not_counted_where_there_is_no_terminal(
+    logger: logging.Logger, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "PATIENCE", 0)
+    configure_logging(logging.INFO)
+    with counting(1, "cell") as counted:
+        assert counted(str)(7) == "7"
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_traceback_is_told_to_those_who_ask_for_more(

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import click
 
-from osadbench.cli.stored import format_option, read_store
+from osadbench.cli.stored import (
+    SMOKE,
+    allow_partial_option,
+    format_option,
+    interval_options,
+    measured,
+    metric_option,
+    read_store,
+    reading,
+)
 from osadbench.errors import StoreError, UsageError, did_you_mean
-from osadbench.metrics import METRICS
 from osadbench.report.difference_parts import Side
 from osadbench.report.differences import differences
 from osadbench.report.differences_text import render_differences
 from osadbench.report.grouping import manifest_of, tell_apart
+from osadbench.store import Store
 from osadbench.types import Record
 
 __all__ = ["COMMANDS"]
@@ -30,24 +41,20 @@ A and B are written alike:
   STORE@NAME=VALUE  those of an engine setting, weights or manifest
 @ may come several times, :METHOD comes last. Results of preset smoke take
 part where @smoke names them."""
+#: Scores that are kept at hand: a method without labels is compared with the other one's results of
+#: each number of shots, one seed after the other.
+_KEPT = 64
 _GRAMMAR = "STORE, STORE@PRESET, STORE@COMMIT or STORE@NAME=VALUE, each with :METHOD if wanted"
 
 
 @click.command(epilog=_HELP)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@format_option
-@click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
-@click.option(
-    "--level",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    default=0.95,
-    show_default=True,
-    help="Confidence of the intervals.",
-)
-@click.option("--bootstrap", is_flag=True, help="Draw the test images anew, instead of DeLong.")
+@format_option()
+@metric_option
+@interval_options
 @click.option("--all", "show_all", is_flag=True, help="List cells with the same scores, too.")
-@click.option("--allow-partial", is_flag=True, help="Test over the cells that both sides have.")
+@allow_partial_option
 def compare(
     first: str,
     second: str,
@@ -64,18 +71,22 @@ def compare(
     side, that method is compared with the other side's METHOD, or with itself. Intervals of the
     difference of two AUROCs are on the same test images.
     """
-    if metric not in METRICS:
-        raise UsageError(f"no metric {metric!r}: {did_you_mean(metric, METRICS)}")
     one, other = _parse(first), _parse(second)
-    found = differences(
-        _side(one, one.label or other.label),
-        _side(other, other.label or one.label),
-        by_label=not (one.label or other.label),
-        metric=metric,
-        level=level,
-        bootstrap=bootstrap,
-        allow_partial=allow_partial,
-    )
+    # Both may be parts of one folder.
+    read = functools.cache(read_store)
+    side_a = _side(one, one.label or other.label, read)
+    side_b = _side(other, other.label or one.label, read)
+    with reading([*side_a.records, *side_b.records]) as counted:
+        keep = functools.lru_cache(_KEPT)
+        found = differences(
+            replace(side_a, scores_of=keep(counted(side_a.scores_of))),
+            replace(side_b, scores_of=keep(counted(side_b.scores_of))),
+            by_label=not (one.label or other.label),
+            metric=metric,
+            level=level,
+            bootstrap=bootstrap,
+            allow_partial=allow_partial,
+        )
     click.echo(render_differences(found, format_, show_all=show_all), nl=False)
 
 
@@ -104,12 +115,12 @@ def _beginnings(text: str) -> Iterator[tuple[Path, str]]:
             yield Path(text[:end]), text[end:]
 
 
-def _side(asked: _Asked, label: str) -> Side:
-    store, records = read_store(asked.folder)
+def _side(asked: _Asked, label: str, read: Callable[[Path], tuple[Store, list[Record]]]) -> Side:
+    store, records = read(asked.folder)
     records = tell_apart(records)
     presets = {str(record.engine.get("preset")) for record in records}
-    if "smoke" not in asked.chosen:
-        records = [record for record in records if record.engine.get("preset") != "smoke"]
+    if SMOKE not in asked.chosen:
+        records = measured(records)
     for word in asked.chosen:
         kept = [record for record in records if _fits(record, word, presets)]
         if not kept:

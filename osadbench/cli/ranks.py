@@ -7,25 +7,27 @@ from pathlib import Path
 
 import click
 
-from osadbench.cli.options import output_option
-from osadbench.cli.stored import filter_options, format_option, only, read_store
+from osadbench.cli.stored import (
+    Choice,
+    allow_partial_option,
+    choice_options,
+    format_option,
+    metric_option,
+    split_words,
+)
 from osadbench.errors import UsageError
-from osadbench.params import split_components
 from osadbench.report import build_report
 from osadbench.report.diagram import SUFFIXES, Diagram, save_diagram
 from osadbench.report.published.ranks import published_ranks
 from osadbench.report.ranks import RankTable, rank_report, render_ranks
-from osadbench.types import Record
 
 __all__ = ["COMMANDS"]
 
 
 @click.command()
-@output_option
-@format_option
-@filter_options
-@click.option("-m", "--methods", multiple=True, help="Only these methods.")
-@click.option("--metric", default="auroc", show_default=True, help="auroc, ap, fpr95 or oracle_f1.")
+@choice_options
+@format_option()
+@metric_option
 @click.option("--published", metavar="TABLE", help="A paper's table instead, such as dra-1.")
 @click.option(
     "--over",
@@ -49,21 +51,15 @@ __all__ = ["COMMANDS"]
     metavar="FILE",
     help=f"Save the critical-difference diagram, too: a name that ends in {', '.join(SUFFIXES)}.",
 )
-@click.option("--include-smoke", is_flag=True, help="Rank results of preset smoke too.")
-@click.option("--allow-partial", is_flag=True, help="Rank the rows that all methods have.")
+@allow_partial_option
 def ranks(
-    output: Path,
+    choice: Choice,
     format_: str,
-    protocol: tuple[str, ...],
-    dataset: tuple[str, ...],
-    shots: tuple[str, ...],
-    methods: tuple[str, ...],
     metric: str,
     published: str | None,
     over: str,
     alpha: float,
     diagrams: tuple[Path, ...],
-    include_smoke: bool,
     allow_partial: bool,
 ) -> None:
     """Rank the methods in each row, and test whether their mean ranks differ.
@@ -71,21 +67,22 @@ def ranks(
     Friedman's test over the rows, with Iman and Davenport's correction, then Nemenyi's critical
     difference of mean ranks. One table for each protocol, number of shots, preset and backbone.
     """
-    chosen = split_components(",".join(methods))
+    chosen = split_words(choice.methods)
     if published is not None:
-        if protocol or dataset or metric != "auroc" or include_smoke:
+        if choice.protocol or choice.dataset or metric != "auroc" or choice.include_smoke:
             raise UsageError("--published goes with -m, --shots, --over and --alpha: drop the rest")
-        number = _one_number(shots)
+        number = _one_number(choice.shots)
         table = published_ranks(
             published, number, chosen, over=over, alpha=alpha, allow_partial=allow_partial
         )
         tables = [table]
     else:
+        _, records = choice.read()
         report = build_report(
-            _records(output, protocol=protocol, dataset=dataset, shots=shots),
+            records,
             metric=metric,
             methods=chosen or None,
-            include_smoke=include_smoke,
+            include_smoke=choice.include_smoke,
             allow_partial=allow_partial,
         )
         tables = rank_report(report, over=over, alpha=alpha, allow_partial=allow_partial)
@@ -96,15 +93,8 @@ def ranks(
     click.echo(render_ranks(tables, format_), nl=False)
 
 
-def _records(output: Path, **filters: tuple[str, ...]) -> list[Record]:
-    _, records = read_store(output)
-    for field, texts in filters.items():
-        records = only(field, texts, records)
-    return records
-
-
 def _one_number(shots: Sequence[str]) -> int:
-    numbers = split_components(",".join(shots)) or ["10"]
+    numbers = split_words(shots) or ["10"]
     if len(numbers) > 1 or not numbers[0].isdigit():
         raise UsageError(f"--published ranks one number of shots, got {', '.join(numbers)}")
     return int(numbers[0])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -15,16 +14,20 @@ from typing import Any
 import click
 
 from osadbench.cli.options import output_option
-from osadbench.errors import StoreError, UsageError, did_you_mean
-from osadbench.params import split_components
+from osadbench.cli.stored import (
+    Choice,
+    allow_partial_option,
+    choice_options,
+    existing_store,
+    format_option,
+    metric_option,
+    split_words,
+)
 from osadbench.report import FORMATS, GROUPINGS, build_report, render
 from osadbench.store import Store
-from osadbench.store_scan import collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
-
-logger = logging.getLogger("osadbench")
 
 
 def echo_report(
@@ -41,25 +44,9 @@ def echo_report(
 
 
 @click.command()
-@output_option
-@click.option(
-    "-f",
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="terminal",
-    show_default=True,
-    help="Form of the tables.",
-)
-@click.option("-m", "--methods", multiple=True, help="Columns to show, in this order.")
-@click.option("-p", "--protocol", multiple=True, help="Only these protocols.")
-@click.option("-d", "--dataset", multiple=True, help="Only these datasets, in this order.")
-@click.option(
-    "--metric",
-    default="auroc",
-    show_default=True,
-    help="auroc, ap, fpr95, or f1max: the F1 at the oracle threshold.",
-)
+@choice_options
+@format_option(tuple(FORMATS))
+@metric_option
 @click.option(
     "--group-by",
     type=click.Choice(GROUPINGS),
@@ -73,54 +60,32 @@ def echo_report(
     help="Rows from a method's best value to its worst; or methods by their means.",
 )
 @click.option("--reference", help="Column that the others are tested against; else the first.")
-@click.option("--include-smoke", is_flag=True, help="Show results of preset smoke too.")
-@click.option("--allow-partial", is_flag=True, help="Test methods that lack seeds all the same.")
+@allow_partial_option
 @click.option(
     "--allow-mixed", is_flag=True, help="Show results of several osadbench versions in one table."
 )
 @click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")
-def report(
-    output: Path,
-    format_: str,
-    methods: tuple[str, ...],
-    protocol: tuple[str, ...],
-    dataset: tuple[str, ...],
-    **options: Any,
-) -> None:
-    """Print the tables of the stored results."""
-    store = _existing(output)
-    records, problems = store.scan(check_scores=False)
-    for problem in problems:
-        logger.warning("%s", problem)
-    records = _only("protocol", protocol, records)
-    records = _only("dataset", dataset, records)
-    with collector_paused():
-        echo_report(
-            records,
-            format=format_,
-            methods=split_components(",".join(methods)) or None,
-            datasets=split_components(",".join(dataset)),
-            **options,
-        )
+def report(choice: Choice, format_: str, **options: Any) -> None:
+    """Print the tables of the stored results.
 
-
-def _only(field: str, texts: Sequence[str], records: list[Record]) -> list[Record]:
-    """Return the records whose field has one of the values asked for, or all without any."""
-    asked = split_components(",".join(texts))
-    if not asked:
-        return records
-    known = {getattr(record, field) for record in records}
-    for value in asked:
-        if value not in known:
-            raise UsageError(f"no results of {field} {value!r}: {did_you_mean(value, known)}")
-    return [record for record in records if getattr(record, field) in asked]
+    Columns and datasets stand in the order in which -m and -d name them.
+    """
+    _, records = choice.read()
+    echo_report(
+        records,
+        format=format_,
+        methods=split_words(choice.methods) or None,
+        datasets=split_words(choice.dataset),
+        include_smoke=choice.include_smoke,
+        **options,
+    )
 
 
 @click.command()
 @output_option
 def status(output: Path) -> int:
     """Count the stored results, and list what failed or is damaged."""
-    store = _existing(output)
+    store = existing_store(output)
     records, problems = store.scan()
     counts = Counter(record.status for record in records)
     click.echo(", ".join(f"{n} {what}" for what, n in sorted(counts.items())) or "no results")
@@ -138,7 +103,7 @@ def status(output: Path) -> int:
 @click.option("--scores", is_flag=True, help="Print the per-image scores as CSV instead.")
 def show(key: str, output: Path, scores: bool) -> None:
     """Print one record, found by the first digits of its KEY."""
-    store = _existing(output)
+    store = existing_store(output)
     record = store.find(key)
     if not scores:
         click.echo(json.dumps(asdict(record), indent=1))
@@ -168,12 +133,6 @@ def merge(sources: tuple[Path, ...], output: Path) -> int:
     for problem in result.problems:
         click.echo(f"problem  {problem}")
     return 4 if result.conflicts else 0
-
-
-def _existing(output: Path) -> Store:
-    if not output.is_dir():
-        raise StoreError(f"no results in {output}: run something first, or name a folder by -o")
-    return Store(output)
 
 
 COMMANDS = (report, status, show, merge)

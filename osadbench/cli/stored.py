@@ -1,47 +1,188 @@
-"""What commands on stored results share: reading a folder, choosing among its records."""
+"""What commands on stored results share: their options, reading a folder, choosing its records."""
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from osadbench.cli.options import output_option
+from osadbench.console import Counted, counting
 from osadbench.errors import StoreError, UsageError, did_you_mean
+from osadbench.metrics import METRICS, metric_key
 from osadbench.params import split_components
 from osadbench.store import Store
 from osadbench.types import Record
 
-__all__ = ["FORMATS", "filter_options", "format_option", "of_methods", "only", "read_store"]
+__all__ = [
+    "SMOKE",
+    "Choice",
+    "allow_partial_option",
+    "choice_options",
+    "existing_store",
+    "format_option",
+    "interval_options",
+    "measured",
+    "metric_option",
+    "read_store",
+    "reading",
+    "split_words",
+]
 
 logger = logging.getLogger("osadbench")
 
 FORMATS = ("terminal", "markdown", "csv", "json")
+#: The preset whose results are no measurements.
+SMOKE = "smoke"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-format_option = click.option(
-    "-f",
-    "--format",
-    "format_",
-    type=click.Choice(FORMATS),
-    default="terminal",
+
+def format_option(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
+    """Return the option ``--format``, which a function takes as ``format_``."""
+    return click.option(
+        "-f",
+        "--format",
+        "format_",
+        type=click.Choice(tuple(formats)),
+        default="terminal",
+        show_default=True,
+        help="Form of the output.",
+    )
+
+
+def _key(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    return metric_key(value)
+
+
+metric_option = click.option(
+    "--metric",
+    default="auroc",
     show_default=True,
-    help="Form of the output.",
+    callback=_key,
+    help=f"{', '.join(METRICS)}, or f1max, which is the F1 at the oracle threshold.",
+)
+
+allow_partial_option = click.option(
+    "--allow-partial",
+    is_flag=True,
+    help="Where results are missing, test over what all have.",
 )
 
 
-def filter_options(function: F) -> F:
-    """Add the options ``--protocol``, ``--dataset`` and ``--shots``, each of several values."""
+def interval_options(function: F) -> F:
+    """Add the options ``--level`` and ``--bootstrap`` of intervals over test images."""
     for option in (
-        click.option("--shots", multiple=True, help="Only these numbers of labelled anomalies."),
-        click.option("-d", "--dataset", multiple=True, help="Only these datasets."),
-        click.option("-p", "--protocol", multiple=True, help="Only these protocols."),
+        click.option(
+            "--bootstrap", is_flag=True, help="Draw the test images anew, instead of DeLong."
+        ),
+        click.option(
+            "--level",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=0.95,
+            show_default=True,
+            help="Confidence of the intervals.",
+        ),
     ):
         function = option(function)
     return function
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which stored results a command line asks for.
+
+    Attributes:
+        output: The results folder.
+        protocol: Names of protocols as they were typed, commas included; empty for all.
+        dataset: Names of datasets likewise.
+        shots: Numbers of labelled anomalies likewise.
+        methods: Labels or names of methods likewise.
+        include_smoke: Whether results of the preset smoke take part.
+    """
+
+    output: Path
+    protocol: tuple[str, ...]
+    dataset: tuple[str, ...]
+    shots: tuple[str, ...]
+    methods: tuple[str, ...]
+    include_smoke: bool
+
+    def read(self) -> tuple[Store, list[Record]]:
+        """Return the folder and its records of the protocols, datasets and shots asked for.
+
+        No file of scores is opened.
+
+        Raises:
+            StoreError: There is no such folder, or it cannot be read.
+            UsageError: No record has a value that is asked for.
+        """
+        store, records = read_store(self.output)
+        for field in ("protocol", "dataset", "shots"):
+            records = _only(field, split_words(getattr(self, field)), records)
+        return store, records
+
+    def of_methods(self, records: Sequence[Record]) -> list[Record]:
+        """Return the records of the labels or methods asked for, or all without any.
+
+        Raises:
+            UsageError: No record is of one that is asked for.
+        """
+        asked = split_words(self.methods)
+        known = {name for record in records for name in (record.label, record.method)}
+        _check("method", asked, known)
+        return [r for r in records if not asked or r.label in asked or r.method in asked]
+
+    def measured(self, records: Sequence[Record]) -> list[Record]:
+        """Return the records without those of the preset smoke, unless these are asked for.
+
+        Raises:
+            UsageError: None is left.
+        """
+        shown = list(records) if self.include_smoke else measured(records)
+        if not shown:
+            raise UsageError("no results to show: --include-smoke takes those of preset smoke")
+        return shown
+
+
+_CHOICE = (
+    output_option,
+    click.option("-p", "--protocol", multiple=True, help="Only these protocols."),
+    click.option("-d", "--dataset", multiple=True, help="Only these datasets."),
+    click.option("--shots", multiple=True, help="Only these numbers of labelled anomalies."),
+    click.option("-m", "--methods", multiple=True, help="Only these methods."),
+    click.option("--include-smoke", is_flag=True, help="Take in results of preset smoke."),
+)
+
+
+def choice_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that choose stored results; the function takes them as one ``choice``."""
+
+    @functools.wraps(function)
+    def command(**options: Any) -> Any:
+        chosen = {field.name: options.pop(field.name) for field in fields(Choice)}
+        return function(Choice(**chosen), **options)
+
+    for option in reversed(_CHOICE):
+        command = option(command)
+    return command
+
+
+def existing_store(folder: Path) -> Store:
+    """Return a results folder.
+
+    Raises:
+        StoreError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise StoreError(f"no results in {folder}: run something first, or name a folder by -o")
+    return Store(folder)
 
 
 def read_store(folder: Path) -> tuple[Store, list[Record]]:
@@ -50,9 +191,7 @@ def read_store(folder: Path) -> tuple[Store, list[Record]]:
     Raises:
         StoreError: There is no such folder, or it cannot be read.
     """
-    if not folder.is_dir():
-        raise StoreError(f"no results in {folder}: run something first, or name a folder by -o")
-    store = Store(folder)
+    store = existing_store(folder)
     # A file of scores is held against its digest when it is read.
     records, problems = store.scan(check_scores=False)
     for problem in problems:
@@ -60,32 +199,34 @@ def read_store(folder: Path) -> tuple[Store, list[Record]]:
     return store, records
 
 
-def only(field: str, texts: Sequence[str], records: list[Record]) -> list[Record]:
+def reading(records: Sequence[Record]) -> AbstractContextManager[Counted]:
+    """Return what counts the files of scores that are read, of all that the records have."""
+    return counting(sum(record.status == "done" for record in records), "cell")
+
+
+def measured(records: Sequence[Record]) -> list[Record]:
+    """Return the records without those of the preset smoke."""
+    return [record for record in records if record.engine.get("preset") != SMOKE]
+
+
+def split_words(texts: Sequence[str]) -> list[str]:
+    """Return the values of an option that was given several times, or with commas, or both."""
+    return split_components(",".join(texts))
+
+
+def _only(field: str, asked: Sequence[str], records: list[Record]) -> list[Record]:
     """Return the records whose field has one of the values asked for, or all without any.
 
     Records with 0 shots, which go with any number, are kept whatever shots are asked for.
-
-    Raises:
-        UsageError: No record has a value that is asked for.
     """
-    asked = split_components(",".join(texts))
-    known = {str(getattr(record, field)) for record in records}
+    if not asked:
+        return records
+    _check(field, asked, {str(getattr(record, field)) for record in records})
+    kept = {*asked, "0"} if field == "shots" else set(asked)
+    return [record for record in records if str(getattr(record, field)) in kept]
+
+
+def _check(what: str, asked: Sequence[str], known: set[str]) -> None:
     for value in asked:
         if value not in known:
-            raise UsageError(f"no results of {field} {value!r}: {did_you_mean(value, known)}")
-    kept = {*asked, "0"} if field == "shots" else set(asked)
-    return [record for record in records if not asked or str(getattr(record, field)) in kept]
-
-
-def of_methods(texts: Sequence[str], records: list[Record]) -> list[Record]:
-    """Return the records of the labels or methods asked for, or all without any.
-
-    Raises:
-        UsageError: No record is of one that is asked for.
-    """
-    asked = split_components(",".join(texts))
-    known = {name for record in records for name in (record.label, record.method)}
-    for name in asked:
-        if name not in known:
-            raise UsageError(f"no results of method {name!r}: {did_you_mean(name, known)}")
-    return [r for r in records if not asked or r.label in asked or r.method in asked]
+            raise UsageError(f"no results of {what} {value!r}: {did_you_mean(value, known)}")

@@ -8,9 +8,10 @@ the AUROC of the normal test images against the anomalies of either kind.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,8 @@ PARTS = ("all", "seen", "unseen")
 
 _Scores = Callable[[str], ScoreTable]
 _Place = tuple[str, int]
+#: AUROC and number of anomalies by part, and why parts have none.
+_Measured = tuple[dict[str, tuple[float, int]], list[str]]
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,27 @@ class SeenCell:
     reasons: tuple[str, ...] = ()
 
 
-def build_seen(records: Sequence[Record], scores_of: _Scores) -> list[SeenCell]:
+class _Table(NamedTuple):
+    """The results of one dataset under one setting.
+
+    Attributes:
+        setting: Protocol, shots and engine.
+        dataset: Name of the dataset.
+        seeds: Number of seeds of all its records.
+        classes: The seen classes by row and seed, None where records contradict each other.
+        shown: The records to measure.
+    """
+
+    setting: Setting
+    dataset: str
+    seeds: int
+    classes: Mapping[_Place, frozenset[str] | None]
+    shown: Sequence[Record]
+
+
+def build_seen(
+    records: Sequence[Record], scores_of: _Scores, *, labels: Collection[str] | None = None
+) -> list[SeenCell]:
     """Return the cells by setting, dataset, row and method.
 
     A method that uses no labelled anomalies takes the seen classes of the other methods on the same
@@ -81,34 +104,59 @@ def build_seen(records: Sequence[Record], scores_of: _Scores) -> list[SeenCell]:
 
     Args:
         records: Records in any order; those that are done have scores.
-        scores_of: Returns the scores of a key, such as :meth:`osadbench.store.Store.scores`.
+        scores_of: Returns the scores of a key, such as :meth:`osadbench.store.Store.scores`; asked
+            once for each record to measure.
+        labels: Methods to measure, by the labels that
+            :func:`osadbench.report.grouping.tell_apart` gives; the others but say which classes
+            are seen. None measures all.
     """
+    tables = [
+        _Table(
+            setting,
+            dataset,
+            len({record.seed for record in members[dataset]}),
+            _seen_classes(members[dataset], setting.shots),
+            [r for r in members[dataset] if labels is None or r.label in labels],
+        )
+        for setting, members in by_setting(blocks_of(tell_apart(records)))
+        for dataset in sorted(members)
+    ]
+    measured = _measure_all(tables, scores_of)
     return [
-        cell
-        for setting, tables in by_setting(blocks_of(tell_apart(records)))
-        for dataset in sorted(tables)
-        for cell in _cells(setting, dataset, tables[dataset], scores_of)
+        cell for table, found in zip(tables, measured, strict=True) for cell in _cells(table, found)
     ]
 
 
-def _cells(
-    setting: Setting, dataset: str, records: Sequence[Record], scores_of: _Scores
-) -> Iterator[SeenCell]:
-    classes = _seen_classes(records, setting.shots)
-    seeds = {record.seed for record in records}
-    ordered = sorted(records, key=lambda record: (record.row, record.label, record.seed))
+def _measure_all(tables: Sequence[_Table], scores_of: _Scores) -> list[dict[str, _Measured]]:
+    """Return what each table's records give by key.
+
+    Records without labels stand in the tables of all shots: each is measured for all of them while
+    its scores are at hand.
+    """
+    standing: dict[str, list[tuple[int, Record]]] = {}
+    for index, table in enumerate(tables):
+        for record in table.shown:
+            standing.setdefault(record.key, []).append((index, record))
+    found: list[dict[str, _Measured]] = [{} for _ in tables]
+    for key, places in standing.items():
+        scores = scores_of(key) if places[0][1].status == "done" else None
+        for index, record in places:
+            found[index][key] = _measure(record, tables[index].classes, scores)
+    return found
+
+
+def _cells(table: _Table, measured: Mapping[str, _Measured]) -> Iterator[SeenCell]:
+    ordered = sorted(table.shown, key=lambda record: (record.row, record.label, record.seed))
     for (row, label), group in groupby(ordered, key=lambda record: (record.row, record.label)):
-        reasons: dict[str, None] = {}
-        found: list[dict[str, tuple[float, int]]] = []
-        for record in group:
-            values, problems = _measure(record, classes, scores_of)
-            found.append(values)
-            reasons.update(dict.fromkeys(problems))
+        found = [measured[record.key] for record in group]
+        reasons = dict.fromkeys(reason for _, problems in found for reason in problems)
         whole, seen, unseen = (
-            _part([values[kind] for values in found if kind in values]) for kind in PARTS
+            _part([values[kind] for values, _ in found if kind in values]) for kind in PARTS
         )
         yield SeenCell(
-            setting, dataset, row, label, len(seeds), whole, seen, unseen, tuple(reasons)
+            *(table.setting, table.dataset, row, label, table.seeds),
+            *(whole, seen, unseen),
+            tuple(reasons),
         )
 
 
@@ -124,12 +172,13 @@ def _seen_classes(records: Sequence[Record], shots: int) -> dict[_Place, frozens
 
 
 def _measure(
-    record: Record, classes: Mapping[_Place, frozenset[str] | None], scores_of: _Scores
-) -> tuple[dict[str, tuple[float, int]], list[str]]:
+    record: Record,
+    classes: Mapping[_Place, frozenset[str] | None],
+    table: ScoreTable | None,
+) -> _Measured:
     """Return AUROC and number of anomalies by part, and why parts have none."""
-    if record.status != "done":
+    if table is None:
         return {}, [f"{record.status}: {record.reason or 'no reason recorded'}"]
-    table = scores_of(record.key)
     anomalous = table.labels == 1
     kinds = {"all": anomalous}
     problems = []
