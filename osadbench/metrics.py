@@ -1,4 +1,4 @@
-"""Image-level metrics, computed from ranks on one whole vector of scores.
+"""Metrics of images' scores, and of one image's pixels, computed from ranks.
 
 Every metric is read off one list of operating points: the numbers of true and false positives at
 each distinct score, from the largest down. Tied scores share a point, so the order in which images
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from osadbench.errors import ContractError, UsageError, did_you_mean
 from osadbench.types import FloatArray
 
-__all__ = ["METRICS", "Metric", "compute_metrics", "metric_key"]
+__all__ = ["METRICS", "PIXEL_AUROC", "Metric", "compute_metrics", "metric_key", "pixel_auroc"]
 
 _Counts = npt.NDArray[np.int64]
 
@@ -34,19 +34,22 @@ class Metric(NamedTuple):
     larger_is_better: bool
 
 
-#: The metrics by the keys of :func:`compute_metrics`.
+#: Key of the metric of score maps, which records hold only where a run was asked for it.
+PIXEL_AUROC = "pixel_auroc"
+#: The metrics by their keys in records.
 METRICS: Mapping[str, Metric] = {
     "auroc": Metric("AUROC", True),
     "ap": Metric("average precision", True),
     "fpr95": Metric("FPR at 95% recall", False),
     "oracle_f1": Metric("F1 at the oracle threshold", True),
+    PIXEL_AUROC: Metric("pixel AUROC", True),
 }
 #: Other names by which a user may ask for a metric.
 _ALIASES = {"f1max": "oracle_f1"}
 
 
 def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, float]:
-    """Return all metrics of one vector of scores.
+    """Return all metrics of one vector of images' scores.
 
     * ``auroc``: area under the ROC curve; a tie between a normal and an anomaly counts one half.
     * ``ap``: average precision, the sum of the precisions at the distinct scores, each weighted by
@@ -61,7 +64,7 @@ def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, f
         scores: ``(n,)`` finite real numbers, larger = more anomalous; read as float64.
 
     Returns:
-        Values from 0 to 1 by the keys of :data:`METRICS`.
+        Values from 0 to 1 by the keys of :data:`METRICS`, without :data:`PIXEL_AUROC`.
 
     Raises:
         ContractError: Wrong shapes or types, labels other than 0 and 1 or of one class only, scores
@@ -80,6 +83,51 @@ def compute_metrics(labels: npt.ArrayLike, scores: npt.ArrayLike) -> dict[str, f
         "fpr95": float(false_positives[at_95] / false_positives[-1]),
         "oracle_f1": float(f1.max()),
     }
+
+
+def pixel_auroc(scores: npt.ArrayLike, mask: npt.ArrayLike) -> float | None:
+    """Return the area under the ROC curve over the pixels of one anomalous image.
+
+    DevNet, section 4.4, and its public code: each anomalous test image has a value of its own, and
+    their mean is reported; normal images have none. The mask is brought to the map's size by the
+    nearest pixel, which is ours; the public code has it at 448 pixels. A tie between a normal and
+    an anomalous pixel counts one half, so that a constant map has 0.5.
+
+    Args:
+        scores: Score map ``(H, W)``, finite real numbers, larger = more anomalous.
+        mask: ``(h, w)``; pixels above 0 are anomalous.
+
+    Returns:
+        0 to 1; None where the mask, in the map's size, marks no pixel or all of them.
+
+    Raises:
+        ContractError: Wrong ranks or types, or scores that are NaN or infinite.
+    """
+    found, marked = np.asarray(scores), np.asarray(mask)
+    if found.ndim != 2 or not found.size or found.dtype.kind not in "iuf":
+        got = f"{found.dtype} {found.shape}"
+        raise ContractError(f"expected a score map of real numbers (H, W), got {got}")
+    if marked.ndim != 2 or not marked.size or marked.dtype.kind not in "biuf":
+        raise ContractError(f"expected a mask (h, w), got {marked.dtype} {marked.shape}")
+    bad = int(np.count_nonzero(~np.isfinite(found)))
+    if bad:
+        raise ContractError(
+            f"expected a finite score map, got {bad} of {found.size} pixels NaN or infinite"
+        )
+    truth = (_nearest(marked, found.shape) > 0).ravel().astype(np.int64)
+    if not 0 < truth.sum() < truth.size:
+        return None
+    return _auroc(*_operating_points(truth, found.ravel().astype(np.float64)))
+
+
+def _nearest(image: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return a 2-d image in another size; each pixel is the one that its centre falls into."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new)
+        for old, new in zip(image.shape, shape, strict=True)
+    )
+    resized: npt.NDArray[Any] = image[rows[:, None], columns]
+    return resized
 
 
 def metric_key(name: str) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ import pytest
 import sklearn.metrics
 
 from osadbench.errors import ContractError, UsageError
-from osadbench.metrics import METRICS, compute_metrics, metric_key
+from osadbench.metrics import METRICS, PIXEL_AUROC, compute_metrics, metric_key, pixel_auroc
 
 
 def random_case(seed: int, *, ties: bool) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
@@ -43,7 +44,8 @@ def test_a_case_worked_by_hand() -> None:
 
 def test_keys_and_directions() -> None:
     values = compute_metrics([0, 1], [0.0, 1.0])
-    assert list(values) == list(METRICS) == ["auroc", "ap", "fpr95", "oracle_f1"]
+    assert list(values) == ["auroc", "ap", "fpr95", "oracle_f1"]
+    assert list(METRICS) == [*values, PIXEL_AUROC] and PIXEL_AUROC == "pixel_auroc"
     assert values == {"auroc": 1.0, "ap": 1.0, "fpr95": 0.0, "oracle_f1": 1.0}
     assert [key for key, metric in METRICS.items() if not metric.larger_is_better] == ["fpr95"]
 
@@ -126,3 +128,50 @@ def test_metrics_are_found_by_their_keys_and_by_f1max() -> None:
     assert "oracle threshold" in METRICS[metric_key("f1max")].name
     with pytest.raises(UsageError, match="no metric 'f1_max': did you mean f1max"):
         metric_key("f1_max")
+
+
+def test_pixels_of_an_image_worked_by_hand() -> None:
+    # Marked are 4 and 2, of the four pairs with 3 and 1 three are in order.
+    assert pixel_auroc([[4, 3], [2, 1]], [[255, 0], [1, 0]]) == 3 / 4
+    # One tie, two wins.
+    assert pixel_auroc([[1, 1], [0, 0]], [[True, False], [False, False]]) == 2.5 / 3
+    assert pixel_auroc(np.zeros((2, 3), np.float32), [[1, 0, 0], [0, 0, 0]]) == 0.5
+
+
+def test_a_mask_is_brought_to_the_maps_size() -> None:
+    scores = np.arange(12.0).reshape(4, 3)
+    assert pixel_auroc(scores, [[0], [9]]) == 1.0
+    assert pixel_auroc(scores, [[9], [0]]) == 0.0
+    # The centres of four columns fall into the columns 0, 1, 1 and 2 of three.
+    assert pixel_auroc([[0, 5, 5, 0]], [[0, 1, 0]]) == 1.0
+    assert pixel_auroc([[5, 0, 0, 5]], [[1, 0, 1]]) == 1.0
+    # Those of two fall into 0 and 2: nothing is left of what stands between.
+    assert pixel_auroc([[0, 5]], [[0, 1, 0]]) is None
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_mask_that_is_empty_or_full_gives_no_value(value: int) -> None:
+    assert pixel_auroc([[1.0, 2.0]], [[value, value]]) is None
+
+
+def test_pixels_agree_with_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    mask = random.random((40, 30)) < 0.2
+    scores = np.round(random.normal(size=mask.shape) + mask, 1).astype(np.float32)
+    wanted = sklearn.metrics.roc_auc_score(mask.ravel(), scores.ravel())
+    assert pixel_auroc(scores, mask) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize(
+    ("scores", "mask", "message"),
+    [
+        ([1.0, 2.0], [[0, 1]], "expected a score map of real numbers (H, W), got float64 (2,)"),
+        (np.zeros((0, 2)), [[0, 1]], "expected a score map of real numbers (H, W), got float64"),
+        ([["a"]], [[0, 1]], "expected a score map of real numbers (H, W), got <U1 (1, 1)"),
+        ([[np.nan, np.inf]], [[0, 1]], "a finite score map, got 2 of 2 pixels NaN or infinite"),
+        ([[1.0, 2.0]], np.zeros((1, 2, 3)), "expected a mask (h, w), got float64 (1, 2, 3)"),
+    ],
+)
+def test_pixels_that_are_no_map(scores: object, mask: object, message: str) -> None:
+    with pytest.raises(ContractError, match=re.escape(message)):
+        pixel_auroc(scores, mask)  # type: ignore[arg-type]

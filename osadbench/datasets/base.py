@@ -10,14 +10,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.manifest_cache import load_reading, save_reading
+from osadbench.datasets.masks import read_mask
 from osadbench.datasets.reading import Reading
 from osadbench.errors import DataError, UsageError, did_you_mean
 from osadbench.params import Params as BaseParams
 from osadbench.params import digest, resolve_params
-from osadbench.types import Manifest
+from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["Dataset", "LoaderOptions"]
 
@@ -171,6 +175,22 @@ class Dataset(ABC):
     def image_set(self, paths: Sequence[str], identities: Sequence[str]) -> ImageSet:
         """Return images by their paths and digests, as the manifests have them."""
         return ImageSet(self.root, paths, identities, self.cache)
+
+    @property
+    def marked_above(self) -> int:
+        """The value above which a pixel of a mask is anomalous."""
+        # Masks in the layout of MVTec AD have been found to hold 0 and 1, or 0 and 255.
+        return 0
+
+    def mask(self, image: ImageRecord) -> npt.NDArray[np.bool_]:
+        """Return which pixels of an image its mask marks, bool ``(H, W)``.
+
+        Raises:
+            DataError: The image has no mask, or a file of it is gone or damaged.
+        """
+        if image.mask is None:
+            raise DataError(f"{self.name} has no mask of {image.path!r}: ask for one that has")
+        return read_mask(self.root, image.mask, self.marked_above)
 
     def check_category(self, category: str) -> None:
         """Check that a category is one of the dataset's.

@@ -22,14 +22,12 @@ from osadbench.datasets.converting import Source, Written, convert_file, plan_fi
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
-from osadbench.datasets.inventory import is_raw
 from osadbench.datasets.prepared import (
     FILE,
     conversion_digest,
     is_complete,
     manifest_values,
 )
-from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
 from osadbench.errors import DataError, UsageError
 from osadbench.images import split_region
@@ -157,11 +155,7 @@ def _write(dataset: Folder, readings: Sequence[Reading], out: Path, follow: Foll
 
 def _source(dataset: Folder, readings: Sequence[Reading]) -> Source:
     modes = {path: fact.mode for reading in readings for path, fact in reading.facts.items()}
-    # Masks in the layout of MVTec AD have been found to hold 0 and 1, or 0 and 255.
-    threshold = 0
-    if isinstance(dataset, RawDataset) and is_raw(dataset):
-        threshold = dataset.mask_threshold
-    return Source(dataset.root, modes, threshold)
+    return Source(dataset.root, modes, dataset.marked_above)
 
 
 def _in_threads(

@@ -140,6 +140,12 @@ class RawDataset(Folder):
         root = self.root
         return self.raw_categories() if self._is_raw else _layout_categories(root)
 
+    @property
+    def marked_above(self) -> int:
+        """The value above which a pixel of a mask is anomalous, by the form that is here."""
+        # Asking for the root finds out in which form the dataset is there.
+        return self.mask_threshold if self.root and self._is_raw else super().marked_above
+
     def _bases(self) -> list[Path]:
         """Return the folders to look in, best first."""
         base = self._given_root or self._data_dir()
