@@ -14,6 +14,7 @@ from report_tools import ENGINE, cell, grid, record
 
 from osadbench.errors import StoreError, UsageError
 from osadbench.report import FORMATS, Comparison, build_report, render
+from osadbench.report.sheets import effect_text, wrapped
 from osadbench.stats import WilcoxonResult
 from osadbench.types import Record
 
@@ -301,6 +302,20 @@ def test_pairs_differ_as_printed() -> None:
     assert "r = +0.00, p = 1.000 (n = 1 row, 1 equal, smallest possible 1.000)" in render(
         build_report(records)
     )
+
+
+def test_effect_sizes_have_a_sign_and_zero_has_one() -> None:
+    texts = ["-1.00", "+0.00", "+0.00", "+0.78"]
+    assert [effect_text(value) for value in (-1.0, -0.004, 0.0, 35 / 45)] == texts
+
+
+def test_lines_end_before_a_number_and_its_name() -> None:
+    assert wrapped(f"{'x' * 95} p = 0.500") == f"{'x' * 95}\n  p = 0.500"
+    assert wrapped(f"{'x' * 90} p = 0.500") == f"{'x' * 90} p = 0.500"
+    records = grid({label: {"mono": 0.5, "poly": 0.6} for label in ("a" * 24, "b" * 24, "knn")})
+    lines = render(build_report(records)).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert not [line for line in lines if line.endswith((" =", " r", " p", " Holm", " n"))]
 
 
 def test_holm_counts_the_tests_of_a_setting() -> None:

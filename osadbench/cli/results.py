@@ -16,6 +16,7 @@ import click
 from osadbench.cli.options import output_option
 from osadbench.cli.stored import (
     Choice,
+    allow_mixed_option,
     allow_partial_option,
     choice_options,
     existing_store,
@@ -61,9 +62,7 @@ def echo_report(
 )
 @click.option("--reference", help="Column that the others are tested against; else the first.")
 @allow_partial_option
-@click.option(
-    "--allow-mixed", is_flag=True, help="Show results of several osadbench versions in one table."
-)
+@allow_mixed_option
 @click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")
 def report(choice: Choice, format_: str, **options: Any) -> None:
     """Print the tables of the stored results.

@@ -23,6 +23,7 @@ from osadbench.types import Record
 __all__ = [
     "SMOKE",
     "Choice",
+    "allow_mixed_option",
     "allow_partial_option",
     "choice_options",
     "existing_store",
@@ -73,6 +74,12 @@ allow_partial_option = click.option(
     "--allow-partial",
     is_flag=True,
     help="Where results are missing, test over what all have.",
+)
+
+allow_mixed_option = click.option(
+    "--allow-mixed",
+    is_flag=True,
+    help="Show results made in several ways, such as by several versions, in one table.",
 )
 
 

@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from osadbench import published, settings
 from osadbench.cli.options import output_option
 from osadbench.cli.request import DEFAULT_OUTPUT
-from osadbench.cli.stored import read_store
+from osadbench.cli.stored import SMOKE, allow_mixed_option, format_option, read_store
 from osadbench.cli.table_plan import lack_of
 from osadbench.cli.table_request import find_experiment
 from osadbench.errors import UsageError
@@ -36,26 +36,14 @@ __all__ = ["COMMANDS", "echo_table"]
 
 logger = logging.getLogger("osadbench")
 
-_SMOKE = "smoke"
-
 
 @click.command()
 @click.argument("name")
 @output_option
-@click.option(
-    "-f",
-    "--format",
-    "format_",
-    type=click.Choice(tuple(FORMATS)),
-    default="terminal",
-    show_default=True,
-    help="Form of the table.",
-)
+@format_option(tuple(FORMATS))
 @click.option("--published", "only", is_flag=True, help="The paper's values alone.")
 @click.option("--preset", help="Only results of this preset.")
-@click.option(
-    "--allow-mixed", is_flag=True, help="Show results made in several ways together, marked."
-)
+@allow_mixed_option
 @click.option(
     "--figure",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -142,7 +130,7 @@ def echo_table(
 
 def _is_of(record: Record, preset: str | None) -> bool:
     name = record.engine.get("preset")
-    return name != _SMOKE if preset is None else name == preset
+    return name != SMOKE if preset is None else name == preset
 
 
 def _labels() -> Labels:
