@@ -12,6 +12,7 @@ from typing import Protocol, TypeVar
 
 from tqdm import tqdm
 
+from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import Cell, Lack, Plan
 from osadbench.types import Record, split_title
 
@@ -135,9 +136,9 @@ def cell_line(record: Record) -> str:
     what = f"{record.label} {split_title(record)}"
     if record.status != "done":
         return f"{record.status:<7} {what}: {record.reason}"
-    times = record.provenance
-    seconds = times.get("fit_seconds", 0.0) + times.get("score_seconds", 0.0)
-    return f"{record.status:<7} {what}: auroc {record.metrics['auroc']:.3f} in {seconds:.1f} s"
+    shown = (name for name in ("auroc", PIXEL_AUROC) if name in record.metrics)
+    values = ", ".join(f"{name} {record.metrics[name]:.3f}" for name in shown)
+    return f"{record.status:<7} {what}: {values} in {record.seconds:.1f} s"
 
 
 def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:

@@ -19,6 +19,7 @@ from osadbench.errors import (
     UsageError,
 )
 from osadbench.identity import cell_key, fit_seed
+from osadbench.localisation import PROVENANCE, is_localised
 from osadbench.method import Method
 from osadbench.params import resolve_params
 from osadbench.protocol import Protocol
@@ -75,6 +76,8 @@ class Request:
         cache: Cache folder.
         splits: Splits to use instead of the protocols' own, or None.
         outliers: Dataset or folder of the external outliers; None for the dataset's own choice.
+        localise: Whether the pixel AUROC is wanted too. No part of a cell's key, since it changes
+            no score; a cell that is done without it runs again.
     """
 
     methods: tuple[Component, ...]
@@ -89,6 +92,7 @@ class Request:
     engine: Mapping[str, Any] = field(default_factory=dict)
     splits: tuple[Split, ...] | None = None
     outliers: str | None = None
+    localise: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +116,7 @@ class Cell:
         plugins: Plug-in files that another process has to load.
         outliers: External outliers, for methods that need them.
         source: The images that are trained on, where those are another category's.
+        localise: Whether to measure the pixel AUROC too.
     """
 
     key: str
@@ -129,6 +134,7 @@ class Cell:
     plugins: tuple[Path, ...]
     outliers: Outliers | None = None
     source: Manifest | None = None
+    localise: bool = False
 
     @property
     def trained_on(self) -> Manifest:
@@ -166,7 +172,7 @@ class Plan:
 
     Attributes:
         cells: Every cell.
-        done: Records of finished cells by key.
+        done: Records of finished cells by key, of those that hold all that was asked for.
         pending: Cells to compute under the rerun policy.
         damaged: Keys of records that can't be read; they are set aside before recomputing.
         failed: Failed records by key, whether they are tried again or not.
@@ -203,14 +209,15 @@ class Plan:
     def estimate(self, records: Iterable[Record]) -> float | None:
         """Return the seconds that the pending cells may take on one worker, or None if unknown.
 
-        The median of finished cells of the same method and preset in the store, features cached.
+        The median of finished cells of the same method and preset in the store, score maps made or
+        not, features cached.
         """
-        seconds: dict[tuple[str, str], list[float]] = {}
+        seconds: dict[tuple[str, str, bool], list[float]] = {}
         for record in records:
             if record.status == "done":
-                took = [record.provenance.get(f"{step}_seconds", 0.0) for step in ("fit", "score")]
-                seconds.setdefault((record.method, record.engine["preset"]), []).append(sum(took))
-        kinds = [(cell.method, cell.engine.preset) for cell in self.pending]
+                kind = (record.method, record.engine["preset"], PROVENANCE in record.provenance)
+                seconds.setdefault(kind, []).append(record.seconds)
+        kinds = [(cell.method, cell.engine.preset, cell.localise) for cell in self.pending]
         if any(kind not in seconds for kind in kinds):
             return None
         return sum(statistics.median(seconds[kind]) for kind in kinds)
@@ -240,7 +247,7 @@ def make_plan(request: Request, store: Store, rerun: str = "missing") -> Plan:
         except DamagedRecordError:
             damaged.append(cell.key)
             continue
-        if record is not None:
+        if record is not None and _answers(record, cell):
             (failed if record.status == "failed" else done)[cell.key] = record
     pending = tuple(cell for cell in cells if _is_pending(cell.key, done, failed, rerun))
     return Plan(cells, done, pending, tuple(damaged), failed, missing)
@@ -282,6 +289,13 @@ def protocol_label(protocol: Component) -> str:
     """
     request = Request((), (protocol,), (), seeds=(), shots=(), preset="frozen", cache=Path())
     return _protocols(request)[0][0]
+
+
+def _answers(record: Record, cell: Cell) -> bool:
+    """Whether a record holds all that its cell asks for, or all that it can."""
+    if not cell.localise or record.status != "done":
+        return True
+    return is_localised(record, METHODS.get(cell.method), cell.manifest, cell.split)
 
 
 def _is_pending(
@@ -485,6 +499,7 @@ class _Column:
             plugins=tuple(METHODS.plugins),
             outliers=taken,
             source=source,
+            localise=self._request.localise,
         )
 
 

@@ -11,7 +11,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +20,14 @@ import numpy.typing as npt
 
 from osadbench.datasets.images import JoinedImages
 from osadbench.errors import ContractError, PrecheckError, UsageError
+from osadbench.localisation import PROVENANCE, localise
 from osadbench.method import Method
 from osadbench.metrics import compute_metrics
 from osadbench.params import digest
 from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
 from osadbench.registry import METHODS
-from osadbench.store import ScoreTable, Store
+from osadbench.store import DamagedRecordError, ScoreTable, Store
 from osadbench.types import Adaptation, FloatArray, Record, Split
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) ->
         result: Record | Exception = receiver.recv()
     except EOFError:
         reason = "the process died while the cell ran: out of memory, or a crash in native code"
-        return store.write(_record(cell, "failed", reason=reason))
+        return _write_failure(cell, store, _record(cell, "failed", reason=reason))
     finally:
         process.kill()
         process.join()
@@ -229,7 +230,9 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
                 measured.update(_where(method), threads=_threads(method, threads))
                 with _limit_threads(measured["threads"]):
                     table = _score_table(cell, _fit_and_score(cell, method, measured))
-                metrics = compute_metrics(table.labels, table.scores)
+                    metrics = compute_metrics(table.labels, table.scores)
+                    if cell.localise:
+                        metrics |= _localise(cell, method, measured)
     except PrecheckError:
         # Not the method's doing: the cache is full, an image is gone.
         raise
@@ -237,11 +240,20 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
         trace = traceback.format_exc()
         failed = _record(cell, "failed", reason=reason, trace=trace, provenance=measured)
-        return store.write(failed)
+        return _write_failure(cell, store, failed)
     if skipped is not None:
         return store.write(_record(cell, "skipped", reason=skipped, provenance=measured))
     measured["peak_memory_bytes"] = _peak_memory()
     return store.write(_record(cell, "done", metrics=metrics, provenance=measured), table)
+
+
+def _write_failure(cell: Cell, store: Store, failed: Record) -> Record:
+    """Store a failure, but not in place of a result that only lacks what was asked for since."""
+    with contextlib.suppress(DamagedRecordError):
+        stands = store.read(cell.key) if cell.localise else None
+        if stands is not None and stands.status == "done":
+            return replace(failed, reason=f"{failed.reason}; the earlier result stays")
+    return store.write(failed)
 
 
 def _method(cell: Cell) -> Method:
@@ -309,6 +321,17 @@ def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> Floa
     if notes := [str(note) for note in getattr(method, "notes_", ())]:
         measured["notes"] = notes
     return _check_scores(scores, len(test))
+
+
+def _localise(cell: Cell, method: Method, measured: dict[str, Any]) -> dict[str, float]:
+    """Return the metrics of the score maps; what they are of, or why there are none, is noted."""
+    started = time.perf_counter()
+    found = localise(method, cell.dataset, cell.manifest, cell.split)
+    measured["localise_seconds"] = time.perf_counter() - started
+    measured[PROVENANCE] = found.facts()
+    if found.notes:
+        measured["notes"] = [*measured.get("notes", ()), *found.notes]
+    return found.metrics
 
 
 def _check_scores(scores: Any, n: int) -> FloatArray:

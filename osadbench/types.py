@@ -262,7 +262,8 @@ class Record:
         metrics: Metric values by name; empty unless done.
         reason: Why the cell failed or was skipped, one line; None if done.
         traceback: The failure's traceback, or None.
-        provenance: Commit, versions, device, seconds, memory: what should not change scores.
+        provenance: Commit, versions, device, seconds, memory: what should not change scores. Where
+            the pixel AUROC was asked for, ``localisation`` holds its counts, or why it has none.
         scores_sha256: Digest of the file of per-image scores, or None.
         departures: Engine settings in which the method departs, by its own definition, from
             ``engine``, which holds those of the request; where it names a backbone, ``weights``
@@ -293,6 +294,12 @@ class Record:
     scores_sha256: str | None = None
     departures: dict[str, Any] = field(default_factory=dict)
     schema: int = 1
+
+    @property
+    def seconds(self) -> float:
+        """How long the cell took to fit, to score, and to localise where it did."""
+        steps = ("fit_seconds", "score_seconds", "localise_seconds")
+        return float(sum(self.provenance.get(step, 0.0) for step in steps))
 
 
 #: What a method is given as ``X``: an array (n, H, W, 3) or any sequence of (H, W, 3), all uint8.

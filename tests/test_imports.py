@@ -37,6 +37,7 @@ LEVELS = {
     "records": 2,
     "scores": 2,
     "datasets": 3,
+    "localisation": 3,
     "splitfile": 3,
     "store": 3,
     "store_files": 3,

@@ -94,6 +94,12 @@ engine_options = _apply(
             "or a dataset's normal training images.",
         ),
         click.option(
+            "--localise",
+            is_flag=True,
+            help="Measure the pixel AUROC too, from score maps and masks; cells that are done "
+            "without it run again.",
+        ),
+        click.option(
             "--splits",
             type=click.Path(path_type=Path),
             help="Splits saved by osadbench split, instead of -p, --shots and --seeds.",

@@ -121,6 +121,7 @@ def make_request(options: dict[str, Any], *, with_methods: bool = True) -> Reque
         cache=cache_dir(options["cache_dir"]),
         splits=splits,
         outliers=options.get("outliers"),
+        localise=bool(options.get("localise")),
     )
 
 

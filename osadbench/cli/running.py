@@ -26,6 +26,7 @@ from osadbench.cli.table_plan import plan_table
 from osadbench.cli.table_request import find_experiment, table_requests
 from osadbench.console import Progress, cells, lack_lines, outlier_lines, plan_lines
 from osadbench.errors import DataError, UsageError
+from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
 from osadbench.settings import Engine
 from osadbench.store import Store
@@ -249,7 +250,11 @@ def _report(plan: Plan, store: Store, *, reference: str | None) -> None:
     here = {record.label for record in records}
     if records:
         shown = [label for label in labels if label in here]
-        echo_report(records, methods=shown, reference=reference, include_smoke=smoke)
+        localised = any(cell.localise for cell in plan.cells)
+        for metric in ("auroc", PIXEL_AUROC) if localised else ("auroc",):
+            echo_report(
+                records, metric=metric, methods=shown, reference=reference, include_smoke=smoke
+            )
 
 
 def _show_plan(plan: Plan, lacks: Sequence[Lack], store: Store) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
 from osadbench.errors import StoreError
+from osadbench.metrics import PIXEL_AUROC
 from osadbench.report.parts import Cell
 from osadbench.types import Record
 
@@ -61,7 +62,10 @@ def _reason(record: Record, metric: str) -> str:
     """Return the footnote of a record without a value."""
     if record.status != "done":
         return f"{record.status}: {record.reason or 'no reason recorded'}"
-    return f"no {metric} was recorded"
+    # Only score maps may be asked for and not be had.
+    localisation = record.provenance.get("localisation") or {}
+    why = localisation.get("reason") if metric == PIXEL_AUROC else None
+    return f"no {metric}: {why}" if why else f"no {metric} was recorded"
 
 
 def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
