@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
-from image_trees import write_elpv
+from image_trees import write_category, write_elpv
 from report_tools import grid
 
 from osadbench.datasets import dataset_names
@@ -155,7 +155,6 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
         (["table", "dar"], "no table 'dar': "),
         (["table", "dra-2", "--preset", "frosen"], "no preset 'frosen': did you mean frozen"),
         (["plan", "--table", "dra-5"], "dra-5 counts the datasets' images and has no results"),
-        (["plan", "--table", "devnet-4"], "nothing of devnet-4 runs here: runs measure scores"),
         (["plan", "--table", "dra-2", "-p", "hard"], "--table says itself what -p would say"),
         (["plan", "--table", "dra-2", "--known-class", "mono"], "what --known-class would say"),
         (["plan", "--table", "dra-2", "-m", "knn"], "the table has no method 'knn': it has kdad"),
@@ -268,6 +267,29 @@ def test_a_run_fills_the_table_and_answers_from_the_store(cli: Cli) -> None:
     assert (again.code, again.out) == (0, result.out)
     assert "4 of 4 cells answered from out" in again.err
     assert {r.label for r in Store("out").records()} == {"devnet", "flos"}
+
+
+def test_a_table_of_pixels_asks_for_them_itself(cli: Cli, data: Path) -> None:
+    write_category(data / "mvtec" / "carpet", classes={"cut": 7, "hole": 7})
+    words = ["-m", "devnet", "--seed", "0", "-o", "out", "--preset", "smoke"]
+    plain = cli("run", *words, "-p", "general", "-d", "mvtec/carpet", "--shots", "10")
+    assert plain.code == 0, plain.err
+    # What the images' scores are of fills no cell of this table, and is told.
+    table = ["table", "devnet-4", "-o", "out", "--preset", "smoke"]
+    before = cli(*table).out
+    assert "0 of 60 cells have results here" in before
+    assert "[1] no pixel_auroc was recorded" in before
+    assert "osadbench run --table devnet-4 -o out" in before
+    planned = cli("plan", "--table", "devnet-4", *words).out.splitlines()
+    assert [line[:6] for line in planned if "mvtec/carpet general" in line] == ["to run"]
+    assert sum(line.startswith("can't run 1 cell: mvtec/") for line in planned) == 14
+    result = cli("run", "--table", "devnet-4", *words)
+    assert result.code == 0, result.err
+    assert "1 of 60 cells have results here" in result.out
+    (done,) = Store("out").records()
+    assert f"{done.metrics['pixel_auroc']:.3f}" in result.out
+    assert done.provenance["localisation"]["averaged"] == 4
+    assert "1 of 1 cell answered" in cli("run", "--table", "devnet-4", *words).err
 
 
 def test_a_failed_cell_is_told_by_the_exit_code(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

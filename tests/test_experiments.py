@@ -188,18 +188,26 @@ def test_no_category_is_source_and_target_at_once() -> None:
 
 
 def test_columns_without_a_counterpart_run_nothing() -> None:
-    assert experiment_jobs(load_experiment("devnet-4")) == ()
     methods = {m for job in experiment_jobs(load_experiment("ahl-5")) for m in job.methods}
     assert methods == {"dra", "dra[pseudo=external]", "ahl"}
 
 
+def test_localisation_takes_all_columns_of_its_table() -> None:
+    experiment = load_experiment("devnet-4")
+    jobs = experiment_jobs(experiment)
+    assert experiment.metric == "pixel_auroc"
+    assert [job.datasets for job in jobs] == [(f"mvtec/{n}",) for n in places()["mvtec"].categories]
+    assert {method for job in jobs for method in job.methods} == {"kdad", "flos", "minns", "devnet"}
+    assert {job.shots for job in jobs} == {(10,)}
+
+
 def test_the_page_on_the_papers_lists_every_experiment_and_its_cells() -> None:
     text = (Path(__file__).parent.parent / "docs" / "reproduce.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+|none) \|$", text, re.MULTILINE))
+    listed = dict(re.findall(r"^\| `([\w-]+)` \|.*\| ([\d,]+) \|$", text, re.MULTILINE))
     for name in experiment_names():
         experiment = load_experiment(name)
         cells = sum(job.cells(len(experiment.seeds)) for job in experiment_jobs(experiment))
-        assert listed.pop(name) == (f"{cells:,}" if cells else "none")
+        assert listed.pop(name) == f"{cells:,}"
     assert not listed
 
 

@@ -26,6 +26,7 @@ from osadbench.experiments import (
     experiment_names,
     load_experiment,
 )
+from osadbench.metrics import PIXEL_AUROC
 from osadbench.params import parse_component
 from osadbench.plan import Component, Request
 
@@ -72,16 +73,16 @@ def table_requests(name: str, options: dict[str, Any]) -> list[TableRequest]:
             table, seeds take the place of the table's own; the rest is as without a table.
 
     Raises:
-        UsageError: There is no such table, it needs no runs, or an option contradicts it.
+        UsageError: There is no such table, or an option contradicts it.
     """
     experiment = find_experiment(name)
     said = [flag for option, flag in _SAID.items() if options.get(option)]
     if said:
         raise UsageError(f"--table says itself what {' and '.join(said)} would say: drop one")
     jobs = experiment_jobs(experiment)
-    if not jobs:
-        reason = next(iter(experiment.reasons.values()))
-        raise UsageError(f"nothing of {name} runs here: {reason}")
+    # A table of pixels' values asks for them itself.
+    localise = options.get("localise") or experiment.metric == PIXEL_AUROC
+    options = {**options, "localise": localise}
     engine = _engine(options)
     seeds = seed_list(options, default=experiment.seeds)
     datasets = _datasets(options, jobs)
@@ -186,4 +187,5 @@ def _request(
         engine=engine,
         cache=cache_dir(options["cache_dir"]),
         outliers=job.outliers or options.get("outliers"),
+        localise=options["localise"],
     )
