@@ -22,7 +22,7 @@ from osadbench.datasets.images import JoinedImages
 from osadbench.errors import ContractError, PrecheckError, UsageError
 from osadbench.localisation import PROVENANCE, localise
 from osadbench.method import Method
-from osadbench.metrics import compute_metrics
+from osadbench.metrics import PIXEL_AUROC, compute_metrics
 from osadbench.params import digest
 from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
@@ -248,10 +248,10 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
 
 
 def _write_failure(cell: Cell, store: Store, failed: Record) -> Record:
-    """Store a failure, but not in place of a result that only lacks what was asked for since."""
+    """Store a failure, but not in place of a result that lacks the pixel AUROC only."""
     with contextlib.suppress(DamagedRecordError):
         stands = store.read(cell.key) if cell.localise else None
-        if stands is not None and stands.status == "done":
+        if stands is not None and stands.status == "done" and PIXEL_AUROC not in stands.metrics:
             return replace(failed, reason=f"{failed.reason}; the earlier result stays")
     return store.write(failed)
 

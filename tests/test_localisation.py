@@ -37,12 +37,11 @@ HOLES = (
 )
 
 MAPS = (
-    TOYS.replace("class Mean(", "class Plain(")
-    .replace('@register_method("mean")', '@register_method("plain")')
-    .partition('@register_method("raises")')[0]
+    TOYS
     + '''
+
 @register_method("maps")
-class Maps(Plain):
+class Maps(Mean):
     """Says of each pixel how far it is from grey."""
 
     def score_maps(self, X):
@@ -51,11 +50,18 @@ class Maps(Plain):
 
 
 @register_method("broken")
-class Broken(Plain):
+class Broken(Mean):
     """Has score maps, but none for the last image."""
 
     def score_maps(self, X):
         return [np.zeros(X[index].shape[:2], np.float32) for index in range(len(X) - 1)]
+
+
+@register_method("fickle")
+class Fickle(Raises):
+    """Has score maps, and works only where the variable TOY_WORKS is set."""
+
+    score_maps = Maps.score_maps
 '''
 )
 
@@ -246,9 +252,9 @@ ONE = [*FEW[:-1], "1", "-o", "out"]
 
 
 def test_a_run_measures_pixels_where_it_is_asked_to(cli: Cli, maps: list[str]) -> None:
-    result = cli("run", "-m", "maps,plain", *ONE, *maps, "--localise")
+    result = cli("run", "-m", "maps,mean", *ONE, *maps, "--localise")
     assert result.code == 0, result.err
-    done, plain = only("maps"), only("plain")
+    done, plain = only("maps"), only("mean")
     name, given = parse_component(DATA)
     root = open_dataset(name, cache=cache_dir(), **given)[0].root
     paths = Store("out").scores(done.key).paths
@@ -286,7 +292,7 @@ def test_a_run_that_is_not_asked_measures_none(cli: Cli, maps: list[str]) -> Non
 def test_a_cell_that_is_done_without_runs_again_where_a_value_can_be_had(
     cli: Cli, maps: list[str]
 ) -> None:
-    words = ["-m", "maps,plain", *ONE, *maps]
+    words = ["-m", "maps,mean", *ONE, *maps]
     cli("run", *words)
     before = contents(Path("out"))
     planned = cli("plan", *words, "--localise").out.splitlines()
@@ -331,6 +337,22 @@ def test_score_maps_that_fail_cost_no_result(cli: Cli, maps: list[str]) -> None:
     assert "16 images got 15 score maps; the earlier result stays" in result.err
     assert contents(Path("out")) == before
     assert cli("plan", "-m", "broken", *ONE, *maps, "--localise").out.startswith("to run")
+
+
+def test_a_failure_takes_the_place_of_what_was_to_be_made_anew(
+    cli: Cli, maps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["-m", "fickle", *ONE, *maps]
+    monkeypatch.setenv("TOY_WORKS", "yes")
+    assert cli("run", *words, "--localise").code == 0
+    monkeypatch.delenv("TOY_WORKS")
+    assert cli("run", *words, "--localise", "--rerun", "all").code == 1
+    assert only("fickle").status == "failed"
+    monkeypatch.setenv("TOY_WORKS", "yes")
+    assert cli("run", *words).code == 0
+    monkeypatch.delenv("TOY_WORKS")
+    assert cli("run", *words, "--rerun", "all").code == 1
+    assert only("fickle").status == "failed"
 
 
 def test_masks_that_come_later_are_used(cli: Cli, maps: list[str]) -> None:
