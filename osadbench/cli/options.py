@@ -15,6 +15,7 @@ __all__ = [
     "engine_options",
     "output_option",
     "plugin_option",
+    "reference_option",
     "selection_options",
     "table_option",
 ]
@@ -57,6 +58,10 @@ output_option = click.option(
     envvar="OSADBENCH_OUTPUT_DIR",
     show_default=True,
     help="Folder of the results.",
+)
+
+reference_option = click.option(
+    "--reference", help="Column that the others are tested against; else the first."
 )
 
 table_option = click.option(

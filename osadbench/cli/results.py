@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from osadbench.cli.options import output_option
+from osadbench.cli.options import output_option, reference_option
 from osadbench.cli.stored import (
     Choice,
     allow_mixed_option,
@@ -60,7 +60,7 @@ def echo_report(
     metavar="METHOD|mean",
     help="Rows from a method's best value to its worst; or methods by their means.",
 )
-@click.option("--reference", help="Column that the others are tested against; else the first.")
+@reference_option
 @allow_partial_option
 @allow_mixed_option
 @click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")

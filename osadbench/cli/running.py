@@ -16,6 +16,7 @@ import click
 from osadbench.cli.options import (
     engine_options,
     output_option,
+    reference_option,
     selection_options,
     table_option,
 )
@@ -66,7 +67,7 @@ _rerun = click.option(
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failed cell.")
 @click.option("--no-progress", is_flag=True, help="Plain lines instead of a bar.")
 @click.option("--dry-run", is_flag=True, help="The same as osadbench plan.")
-@click.option("--reference", help="Column that the others are tested against; else the first.")
+@reference_option
 def run(
     table: str | None,
     output: Path,
