@@ -149,13 +149,13 @@ def _unpacked(
     """Return the records of a part; the inverse of :func:`_pack`."""
 
     def column(name: str) -> list[Any]:
-        array = arrays[prefix + name].tolist()
+        found: list[Any] = arrays[prefix + name].tolist()
         different = values.get(name)
         if different is None:
-            return array
+            return found
         if len(different) == 1:
-            return different * len(array)
-        return list(map(different.__getitem__, array))
+            return list(different) * len(found)
+        return list(map(different.__getitem__, found))
 
     n_records = len(arrays[f"{prefix}key"])
     columns = {name: column(name) for name in _FIELDS if name not in _MEASURED}

@@ -18,7 +18,7 @@ from osadbench.store_files import parse_record, read_file
 from osadbench.store_index import INDEX_FILE, Index, Stamp, read_index, write_index
 from osadbench.types import Record
 
-__all__ = ["INDEX_FROM", "SETTLED_SECONDS", "scan_by_index"]
+__all__ = ["INDEX_FROM", "SETTLED_SECONDS", "collector_paused", "scan_by_index"]
 
 #: So many records have to be read from their own files before an index is worth a write.
 INDEX_FROM = 500
@@ -45,7 +45,7 @@ def scan_by_index(root: Path, stamps: Mapping[str, Stamp]) -> tuple[list[Record]
         NewerRecordError: There is a newer osadbench's record.
     """
     settled = time.time_ns() - SETTLED_SECONDS * 10**9
-    with _collector_paused():
+    with collector_paused():
         known = read_index(root / INDEX_FILE)
         found = {
             key: known.records[key]
@@ -106,7 +106,7 @@ def _contents(folder: Path, keys: Sequence[str]) -> list[_Data]:
 
 
 @contextlib.contextmanager
-def _collector_paused() -> Iterator[None]:
+def collector_paused() -> Iterator[None]:
     """Make objects by the hundred thousand without Python's looking for garbage among them."""
     was_on = gc.isenabled()
     gc.disable()

@@ -26,6 +26,7 @@ from osadbench.cli.stored import (
 )
 from osadbench.report import FORMATS, GROUPINGS, build_report, render
 from osadbench.store import Store
+from osadbench.store_scan import collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
@@ -69,15 +70,17 @@ def report(choice: Choice, format_: str, **options: Any) -> None:
 
     Columns and datasets stand in the order in which -m and -d name them.
     """
-    _, records = choice.read()
-    echo_report(
-        records,
-        format=format_,
-        methods=split_words(choice.methods) or None,
-        datasets=split_words(choice.dataset),
-        include_smoke=choice.include_smoke,
-        **options,
-    )
+    # Among the records of a large folder there is no garbage to look for.
+    with collector_paused():
+        _, records = choice.read()
+        echo_report(
+            records,
+            format=format_,
+            methods=split_words(choice.methods) or None,
+            datasets=split_words(choice.dataset),
+            include_smoke=choice.include_smoke,
+            **options,
+        )
 
 
 @click.command()

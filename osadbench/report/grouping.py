@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from osadbench.params import canonical_json
@@ -17,6 +18,7 @@ __all__ = [
     "by_setting",
     "manifest_of",
     "place_of",
+    "shared",
     "tell_apart",
 ]
 
@@ -27,14 +29,19 @@ _Key = tuple[str, int, str, str, str, int]
 NO_WEIGHTS = "none"
 
 
+def shared(records: Iterable[Record], field: str) -> list[Any]:
+    """Return the different objects that records share in a field; there are far fewer of them."""
+    values = list(map(attrgetter(field), records))
+    return list(dict(zip(map(id, values), values, strict=True)).values())
+
+
 def tell_apart(records: Sequence[Record]) -> list[Record]:
     """Return the records, with the outliers' source in a label that has met several in one place.
 
     A method's results with outliers of two sources are two columns; where each dataset has a source
     of its own, they are one.
     """
-    splits = {id(record.split): record.split for record in records}
-    if not any(split.get("outliers") for split in splits.values()):
+    if not any(split.get("outliers") for split in shared(records, "split")):
         return list(records)
     sources: dict[tuple[str, ...], set[str]] = {}
     for record in records:

@@ -9,7 +9,7 @@ from osadbench.errors import UsageError, did_you_mean
 from osadbench.metrics import metric_key
 from osadbench.report.compare import compare
 from osadbench.report.costs import costs_of
-from osadbench.report.grouping import ambiguous_places, blocks_of, by_setting, tell_apart
+from osadbench.report.grouping import ambiguous_places, blocks_of, by_setting, shared, tell_apart
 from osadbench.report.ordering import MEAN, sort_columns, sort_rows
 from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol
@@ -78,10 +78,10 @@ def build_report(
     records = tell_apart(records)
     columns = _columns(records, methods)
     base = _reference(records, columns, reference) if reference is not None else None
-    chosen = [record for record in records if record.label in columns]
-    engines = {id(record.engine): record.engine for record in chosen}
-    smoke = {identity for identity, e in engines.items() if e.get("preset") == _SMOKE}
-    shown = chosen if include_smoke else [r for r in chosen if id(r.engine) not in smoke]
+    chosen = records if methods is None else [r for r in records if r.label in columns]
+    smoke = {id(e) for e in shared(chosen, "engine") if e.get("preset") == _SMOKE}
+    hidden = set() if include_smoke else smoke
+    shown = [r for r in chosen if id(r.engine) not in hidden] if hidden else chosen
     blocks = blocks_of(shown)
     options = Options(columns, metric, allow_partial, allow_mixed, ambiguous_places(blocks))
     groups = _grouped(blocks, datasets, group_by, options)

@@ -66,7 +66,7 @@ _Found = dict[str, dict[str, set[str]]]
 
 def origins_of(records: Iterable[Record]) -> Origins:
     """Count the origins of the done records; there are far fewer of them than records."""
-    counts: dict[tuple[Any, ...], int] = {}
+    counts: Counter[Origin] = Counter()
     versions: dict[int, Mapping[str, Any]] = {}
     rows: dict[Origin, set[str]] = {}
     for record in records:
@@ -76,20 +76,20 @@ def origins_of(records: Iterable[Record]) -> Origins:
             found = made.get("versions")
             versions[id(found)] = found or {}
             own = record.weights if "backbone" in record.departures else ""
-            origin = (
+            origin = Origin(
                 record.label,
                 record.schema,
                 made.get("commit"),
-                made.get("dirty"),
+                bool(made.get("dirty")),
                 made.get("precision"),
                 record.weights != NO_WEIGHTS,
                 id(found),
                 own,
             )
-            counts[origin] = counts.get(origin, 0) + 1
+            counts[origin] += 1
             if own:
-                rows.setdefault(Origin(*origin), set()).add(record.row)
-    return Origins(Counter({Origin(*origin): n for origin, n in counts.items()}), rows, versions)
+                rows.setdefault(origin, set()).add(record.row)
+    return Origins(counts, rows, versions)
 
 
 def mixtures(origins: Origins) -> list[str]:

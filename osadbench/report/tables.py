@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -11,7 +10,8 @@ from osadbench.metrics import METRICS
 from osadbench.report.cells import (
     cell_of,
     footnotes_of,
-    mean_and_std,
+    mean_by_seed,
+    mean_cell,
     records_by_cell,
     values_of,
 )
@@ -28,7 +28,7 @@ from osadbench.report.provenance import (
 from osadbench.report.wording import setting_text
 from osadbench.types import Record
 
-__all__ = ["DIGITS", "Options", "Part", "build_table", "finish_table"]
+__all__ = ["Options", "Part", "build_table", "finish_table"]
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,17 @@ def finish_table(
     if not options.allow_mixed:
         refuse_mixtures(f"{table.dataset}, {setting_text(table.setting)}", mixed)
     names, rows = [row.name for row in table.rows], list(table.rows)
-    by_seed = {label: _means(names, label, values) for label in table.columns}
+    by_seed = {
+        label: mean_by_seed([values.get((name, label), {}) for name in names])
+        for label in table.columns
+    }
     if len(rows) > 1:
         cells = zip(*(row.cells for row in rows), strict=True)
-        means = {column[0].label: [cell.mean for cell in column] for column in cells}
-        rows.append(_mean_row(table.columns, means, by_seed, len(table.seeds)))
+        means = (
+            mean_cell(label, [cell.mean for cell in column], by_seed[label], len(table.seeds))
+            for label, column in zip(table.columns, cells, strict=True)
+        )
+        rows.append(Row("mean", tuple(means), aggregate=True))
     larger_is_better = METRICS[options.metric].larger_is_better
     by_label: dict[str, list[Record]] = {}
     for record in records:
@@ -172,44 +178,6 @@ def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> li
     if not named:
         return []
     return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
-
-
-def _means(
-    names: Sequence[str], label: str, values: Mapping[tuple[str, str], Mapping[int, float]]
-) -> dict[int, float]:
-    """Return a method's mean over rows for each seed that all rows have."""
-    members = [values.get((name, label), {}) for name in names]
-    if len(members) == 1:
-        return dict(members[0])
-    common = set.intersection(*map(set, members))
-    return {seed: statistics.fmean([m[seed] for m in members]) for seed in sorted(common)}
-
-
-def _mean_row(
-    labels: Sequence[str],
-    means: Mapping[str, Sequence[float | None]],
-    by_seed: Mapping[str, Mapping[int, float]],
-    expected: int,
-) -> Row:
-    """Return the mean over rows, given each label's means of the rows and means of the seeds.
-
-    The papers don't say what the standard deviation in their mean rows is; neither the mean nor the
-    root mean square of the members' ones gives it. It behaves like that of the mean over rows from
-    run to run: in 197 of the 199 mean cells of DRA's Tables 1, 2 and 8, DevNet's Table 2 and AHL's
-    Tables 7 and 8 it does not exceed the mean of the members' ones, and mostly it lies far below.
-    So that is what stands here: each seed's mean over rows, then the standard deviation over the
-    seeds that all rows have.
-
-    A method without a value in some row has no mean: it would be one over other rows than its
-    neighbours'.
-    """
-    cells = []
-    for label in labels:
-        known = [mean for mean in means[label] if mean is not None]
-        mean = statistics.fmean(known) if len(known) == len(means[label]) else None
-        std = mean_and_std(by_seed[label])[1]
-        cells.append(Cell(label, mean, std, len(by_seed[label]), expected))
-    return Row("mean", tuple(cells), aggregate=True)
 
 
 def _mark(row: Row, larger_is_better: bool, allow_partial: bool) -> Row:

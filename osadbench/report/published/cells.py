@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from osadbench.experiments import Column, Experiment, RowSpec, has_cell
 from osadbench.published import PublishedValue
-from osadbench.report.cells import cell_of, mean_and_std, records_by_cell, values_of
+from osadbench.report.cells import (
+    cell_of,
+    mean_and_std,
+    mean_by_seed,
+    mean_cell,
+    records_by_cell,
+    values_of,
+)
 from osadbench.report.parts import DIGITS, Cell
 from osadbench.report.published.makes import Makes
 from osadbench.report.published.members import Found, MemberRecords
@@ -86,21 +92,11 @@ class Comparer:
         metric, expected = self.experiment.metric, len(self.experiment.seeds)
         if len(members) == 1:
             found = _by_seed(members[0])
-            values = values_of(found, metric)
-            return cell_of(title, found, values, expected, metric, self.footnotes)
-        return _mean_of(title, [values_of(_by_seed(m), metric) for m in members], expected)
-
-
-def _mean_of(title: str, members: Sequence[Mapping[int, float]], expected: int) -> Cell:
-    """Return the mean over members, given their values by seed, as reports do in their mean rows.
-
-    The deviation is that of the mean over members from seed to seed, of the seeds that all have.
-    """
-    common = sorted(set.intersection(*map(set, members)))
-    by_seed = {seed: statistics.fmean(member[seed] for member in members) for seed in common}
-    whole = all(members)
-    mean = statistics.fmean(statistics.fmean(m.values()) for m in members) if whole else None
-    return Cell(title, mean, mean_and_std(by_seed)[1], len(by_seed), expected)
+            own = values_of(found, metric)
+            return cell_of(title, found, own, expected, metric, self.footnotes)
+        values = [values_of(_by_seed(member), metric) for member in members]
+        means = [mean_and_std(one)[0] for one in values]
+        return mean_cell(title, means, mean_by_seed(values), expected)
 
 
 def _by_seed(member: MemberRecords) -> Mapping[int, Record]:
