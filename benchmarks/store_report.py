@@ -23,7 +23,7 @@ from osadbench.metrics import compute_metrics
 from osadbench.provenance import collect_provenance
 from osadbench.records import to_json
 from osadbench.scores import ScoreTable
-from osadbench.store_index import INDEX_FILE
+from osadbench.store.index import INDEX_FILE
 from osadbench.types import Record
 
 METHODS, DATASETS, ROWS, SHOTS = 20, 10, 5, (1, 10)

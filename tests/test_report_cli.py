@@ -11,10 +11,9 @@ import pytest
 from cli_tools import Cli, cli_fixture
 from report_tools import record
 
-from osadbench import store_index, store_scan
 from osadbench.cli.results import echo_report
 from osadbench.scores import ScoreTable
-from osadbench.store import Store
+from osadbench.store import Store, index, scan
 
 __all__ = ["cli_fixture"]
 
@@ -127,9 +126,9 @@ def test_a_folder_that_takes_no_index_is_reported_all_the_same(
     def refuse(path: Path, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(store_index, "write_atomically", refuse)
-    monkeypatch.setattr(store_scan, "INDEX_FROM", 1)
-    monkeypatch.setattr(store_scan, "SETTLED_SECONDS", -60)
+    monkeypatch.setattr(index, "write_atomically", refuse)
+    monkeypatch.setattr(scan, "INDEX_FROM", 1)
+    monkeypatch.setattr(scan, "SETTLED_SECONDS", -60)
     result = cli("report", "-o", "out")
     assert (result.code, result.err) == (0, "")
     assert "0.700+" in result.out

@@ -318,7 +318,7 @@ def test_the_record_is_written_last(store: Store, monkeypatch: pytest.MonkeyPatc
             raise KeyboardInterrupt
         write_atomically(path, data)
 
-    monkeypatch.setattr("osadbench.store.write_atomically", stop_before_the_record)
+    monkeypatch.setattr("osadbench.store.folder.write_atomically", stop_before_the_record)
     with pytest.raises(KeyboardInterrupt):
         store.write(make_record(OTHER), make_scores())
     assert written == [".npz", ".json"]

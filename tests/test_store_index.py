@@ -17,11 +17,10 @@ import numpy as np
 import pytest
 from report_tools import record as report_record
 
-from osadbench import store_files, store_index, store_scan
 from osadbench.errors import StoreError
 from osadbench.scores import ScoreTable
-from osadbench.store import Store
-from osadbench.store_index import INDEX_FILE, Index, read_index, write_index
+from osadbench.store import Store, files, index, scan
+from osadbench.store.index import INDEX_FILE, Index, read_index, write_index
 from osadbench.types import Record
 
 N = 6
@@ -53,7 +52,7 @@ def put(store: Store, number: int, auroc: float = 0.5, age: float = 60) -> Path:
 @pytest.fixture(name="store")
 def store_fixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A folder of a few records, and an index worth its write from the first one on."""
-    monkeypatch.setattr(store_scan, "INDEX_FROM", 1)
+    monkeypatch.setattr(scan, "INDEX_FROM", 1)
     store = Store(tmp_path / "results")
     for number in range(N):
         put(store, number)
@@ -67,9 +66,9 @@ def opened_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def watched(path: str) -> bytes | None:
         names.append(Path(path).name)
-        return store_files.read_file(path)
+        return files.read_file(path)
 
-    monkeypatch.setattr(store_scan, "read_file", watched)
+    monkeypatch.setattr(scan, "read_file", watched)
     return names
 
 
@@ -226,7 +225,7 @@ def test_a_folder_that_cannot_be_written_works_without_an_index(
     def refuse(path: Path, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(store_index, "write_atomically", refuse)
+    monkeypatch.setattr(index, "write_atomically", refuse)
     assert store.scan(check_scores=False) == (store.records(), [])
     assert not (store.root / INDEX_FILE).exists()
 
@@ -244,8 +243,8 @@ def test_a_read_only_folder_works(store: Store) -> None:
 
 def test_two_processes_index_one_folder(store: Store) -> None:
     code = (
-        "import sys; from osadbench import store_scan; from osadbench.store import Store\n"
-        "store_scan.INDEX_FROM = 1\n"
+        "import sys; from osadbench.store import Store, scan\n"
+        "scan.INDEX_FROM = 1\n"
         "for _ in range(20):\n"
         "    (Store(sys.argv[1]).root / 'index.npz').unlink(missing_ok=True)\n"
         "    assert len(Store(sys.argv[1]).records(check_scores=False)) >= 6\n"
@@ -271,10 +270,10 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
     other = replace(made(2), params={"lr": 1}, metrics={}, provenance={})
     third = replace(made(3), params={"lr": 1.0}, metrics={"ap": 1 / 3, "auroc": 0.1 + 0.2})
     records = {r.key: r for r in (record, other, third)}
-    index = Index({key: (1, 2 + place) for place, key in enumerate(records)}, records)
-    write_index(tmp_path / INDEX_FILE, index)
+    whole = Index({key: (1, 2 + place) for place, key in enumerate(records)}, records)
+    write_index(tmp_path / INDEX_FILE, whole)
     back = read_index(tmp_path / INDEX_FILE)
-    assert back == index
+    assert back == whole
     assert [repr(back.records[key]) for key in records] == list(map(repr, records.values()))
 
 
@@ -290,7 +289,7 @@ def test_an_index_is_renewed_once_enough_has_changed(
     store: Store, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick(store)
-    monkeypatch.setattr(store_scan, "INDEX_FROM", 3)
+    monkeypatch.setattr(scan, "INDEX_FROM", 3)
     for count, reread in ((1, 1), (2, 2), (3, 3), (3, 0)):
         for number in range(10, 10 + count):
             if not (store.cells / f"{key_of(number)}.json").exists():

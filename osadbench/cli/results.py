@@ -25,8 +25,7 @@ from osadbench.cli.stored import (
     split_words,
 )
 from osadbench.report import FORMATS, GROUPINGS, build_report, render
-from osadbench.store import Store
-from osadbench.store_scan import collector_paused
+from osadbench.store import Store, collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]

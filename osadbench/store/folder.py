@@ -19,9 +19,9 @@ from typing import NamedTuple
 
 from osadbench.cache import write_atomically
 from osadbench.errors import StoreError
-from osadbench.records import SCHEMA, from_json, to_frame, to_json
+from osadbench.records import SCHEMA, from_json, to_json
 from osadbench.scores import ScoreTable
-from osadbench.store_files import (
+from osadbench.store.files import (
     AGAIN,
     KEY,
     DamagedRecordError,
@@ -32,10 +32,10 @@ from osadbench.store_files import (
     rename_aside,
     unwritable,
 )
-from osadbench.store_scan import scan_by_index
+from osadbench.store.scan import scan_by_index
 from osadbench.types import Record
 
-__all__ = ["DamagedRecordError", "MergeReport", "ScoreTable", "Store", "to_frame"]
+__all__ = ["MergeReport", "Store"]
 
 #: No write takes this long: a temporary file of that age is what a killed process left.
 ABANDONED_SECONDS = 3600

@@ -14,8 +14,8 @@ from typing import Any
 
 from osadbench.errors import StoreError
 from osadbench.records import NewerRecordError
-from osadbench.store_files import parse_record, read_file
-from osadbench.store_index import INDEX_FILE, Index, Stamp, read_index, write_index
+from osadbench.store.files import parse_record, read_file
+from osadbench.store.index import INDEX_FILE, Index, Stamp, read_index, write_index
 from osadbench.types import Record
 
 __all__ = ["INDEX_FROM", "SETTLED_SECONDS", "collector_paused", "scan_by_index"]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from osadbench.errors import StoreError
 from osadbench.records import from_json
-from osadbench.store_index import Stamp
+from osadbench.store.index import Stamp
 from osadbench.types import Record
 
 __all__ = [
