@@ -273,14 +273,14 @@ def test_each_backbone_has_weights_of_its_own(
         known = {"resnet18.tv_in1k": "sha256:1"}
         return WeightsFile(known.get(engine.backbone, ""), None, "hub")
 
-    monkeypatch.setattr("osadbench.plan.find_weights", find)
+    monkeypatch.setattr("osadbench.plan.planning.find_weights", find)
     plan = make_plan(ask("devnet", "own", "mean", preset="paper"), store)
     assert plan.missing == ("weights of backbone alexnet.tv_in1k: downloaded when the run starts",)
     weights = {(cell.method, cell.weights, bool(cell.key)) for cell in plan.cells}
     assert weights == {("devnet", "sha256:1", True), ("own", "", False), ("mean", "none", True)}
     assert [engine.backbone for engine in plan.engines_to_fetch] == ["alexnet.tv_in1k"]
     monkeypatch.setattr(
-        "osadbench.plan.find_weights", lambda engine, cache: WeightsFile("", None, "hub")
+        "osadbench.plan.planning.find_weights", lambda engine, cache: WeightsFile("", None, "hub")
     )
     plan = make_plan(ask("devnet", "own", "knn", preset="paper"), store)
     assert len(plan.missing) == len(plan.engines_to_fetch) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -62,6 +63,9 @@ def check(target: str, preset: str, given: tuple[str, ...]) -> None:
 
     TARGET is the name of a method, a FILE.py that registers one or more, or all.
     """
+    # Its images are tiny: more threads than one only wait for each other. Torch, which has not been
+    # loaded yet, and the other processes of the checks take the number from here.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from osadbench.testing import check_method, format_results
 
     names = _names_of(target)

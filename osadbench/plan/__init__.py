@@ -1,0 +1,21 @@
+"""From what the user asked for to the list of cells, each with its key. Needs no torch."""
+
+from osadbench.plan.cell import Cell
+from osadbench.plan.columns import method_label
+from osadbench.plan.planning import RERUN_POLICIES, Lack, Plan, join_plans, make_plan
+from osadbench.plan.request import Component, Request
+from osadbench.plan.splits import make_splits, protocol_label
+
+__all__ = [
+    "RERUN_POLICIES",
+    "Cell",
+    "Component",
+    "Lack",
+    "Plan",
+    "Request",
+    "join_plans",
+    "make_plan",
+    "make_splits",
+    "method_label",
+    "protocol_label",
+]
