@@ -183,7 +183,7 @@ def test_the_declaration_of_elpv() -> None:
     values = declaration(Elpv)
     (images,) = values["categories"]
     assert images["papers"] == {"normal_train": 1131, "normal_test": 377, "anomalies": 715}
-    mono = {"name": "mono", "images": 313, "known": True, "aliases": []}
+    mono = {"name": "mono", "images": 313, "at_least": None, "known": True, "aliases": []}
     assert images["classes"][0] == mono
     assert values["mask_threshold"] is None and values["archives"] == []
 

@@ -13,6 +13,9 @@ from manifest_tools import split_all
 from raw_trees_1 import NOVEL, crop, look, moved_into, refusal, write_crop, write_mastcam
 from raw_trees_2 import counts
 
+from osadbench.datasets.check import check_dataset
+from osadbench.datasets.declaration import declaration, declaration_lines
+from osadbench.datasets.inventory import look as find
 from osadbench.datasets.mastcam import Mastcam
 from osadbench.errors import DataError, ParameterError
 
@@ -97,17 +100,76 @@ def test_normals_and_the_total_of_anomalies_are_compared(
 ) -> None:
     reading, _ = look(Mastcam(root))
     warning = (
-        "unexpected numbers of images: test/anomalies 18 instead of 451, test/good 3 instead of "
-        "426, train/good 5 instead of 9302; the number of anomalies was derived, not counted: "
-        "check the download"
+        "unexpected numbers of images: test/anomalies 18 instead of 451, test/bedrock 2 instead of "
+        "11 or more, test/broken-rock 2 instead of 76 or more, "
     )
-    assert warning in reading.warnings
-    assert warning in refusal(Mastcam(root, strict_counts=True))
-    monkeypatch.setattr(Mastcam, "counts", {"": {"train/good": 5, "test/good": 3}})
-    monkeypatch.setattr(
-        Mastcam, "paper_counts", {"": Mastcam.paper_counts[""]._replace(anomalies=18)}
+    remedy = (
+        "test/good 3 instead of 426, test/meteorite 2 instead of 34 or more, test/veins 2 instead "
+        "of 30 or more, train/good 5 instead of 9302; the expected numbers were derived, not "
+        "counted: check the download"
     )
+    (told,) = [text for text in reading.warnings if text.startswith(warning)]
+    assert told.endswith(remedy) and "scuff" not in told
+    assert told in refusal(Mastcam(root, strict_counts=True))
+    declare_as_written(monkeypatch)
     assert not any("unexpected" in warning for warning in look(Mastcam(root))[0].warnings)
+
+
+def declare_as_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Declare the numbers of the small download: two classes at their least, three unknown."""
+    fewest = {name: 1 if number else None for name, number in Mastcam.fewest[""].items()}
+    monkeypatch.setattr(Mastcam, "fewest", {"": {**fewest, "drt": 2, "veins": 2}})
+    monkeypatch.setattr(
+        Mastcam, "counts", {"": {"train/good": 5, "test/good": 3, "test/*": sum(NOVEL.values())}}
+    )
+
+
+def test_a_download_is_complete_though_no_source_counts_all_classes(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare_as_written(monkeypatch)
+    entry = find("mastcam", root.parent)
+    assert (entry.state, entry.detail, entry.images) == ("complete", "", 26)
+    assert entry.expected == {"": {"good": 8, "*": 18}}
+    # What a class has more than its least stands in for nothing that the others lack.
+    novel = root / "test_novel"
+    next((novel / "drt").iterdir()).rename(novel / "scuff" / "moved.npy")
+    entry = find("mastcam", root.parent)
+    assert (entry.state, entry.detail) == ("differs", "1 instead of 2 or more drt")
+    (novel / "scuff" / "moved.npy").unlink()
+    entry = find("mastcam", root.parent)
+    assert entry.detail == "17 instead of 18 anomalies, 1 instead of 2 or more drt"
+    shutil.rmtree(novel / "drt")
+    assert find("mastcam", root.parent).state == "incomplete"
+
+
+def test_a_class_of_unknown_number_may_have_another_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declare_as_written(monkeypatch)
+    (root / "test_novel" / "edge cases").rename(root / "test_novel" / "edge")
+    assert find("mastcam", root.parent).state == "complete"
+
+
+@pytest.mark.parametrize("name", ["scuff", "other"])
+def test_a_class_of_unknown_number_is_missed_in_the_total(
+    root: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    declare_as_written(monkeypatch)
+    shutil.rmtree(root / "test_novel" / name)
+    entry = find("mastcam", root.parent)
+    detail = f"17 instead of 18 anomalies, 0 instead of some {name}"
+    assert (entry.state, entry.detail) == ("incomplete", detail)
+
+
+def test_the_classes_that_no_source_counts_are_named(root: Path) -> None:
+    line = "  no source gives the numbers of: edge-cases, other, scuff"
+    assert f"\n{line}\n" in check_dataset(Mastcam(root))
+    lines = list(declaration_lines(declaration(Mastcam)))
+    assert "  expected: 9302/426/451" in lines and "  drt              -  111 or more" in lines
+    assert "  scuff            -  no source gives its number" in lines
+    note = "no source gives its number; not taken as known class"
+    assert f"  edge-cases       -  {note}" in lines
 
 
 @pytest.mark.parametrize("wrapper", ["data", "zenodo/3732485"])
@@ -272,7 +334,7 @@ def test_the_official_loaders_filter(root: Path) -> None:
     ]
     assert (
         "unexpected numbers of images: test/good 3 instead of 420, train/good 6 instead of 9124; "
-        "the number of anomalies was derived, not counted: check the download"
+        "the expected numbers were derived, not counted: check the download"
     ) in reading.warnings
 
 

@@ -11,13 +11,14 @@ from image_trees import write_category
 from raw_tools import Strips, register
 
 from osadbench.datasets import Dataset, dataset_class, dataset_names, open_dataset
-from osadbench.datasets.declaration import ANY_CLASS
+from osadbench.datasets.counting import ANY_CLASS
 from osadbench.datasets.pages import index, page
 from osadbench.datasets.raw import Archive, PaperCounts, RawDataset
 from osadbench.errors import ParameterError, UsageError
 
 REGISTERED = [dataset_class(name) for name in dataset_names()]
 RAW = [cls for cls in REGISTERED if issubclass(cls, RawDataset)]
+POOLED = {"": {"train/good": 6, "test/good": 2, "test/*": 5}}
 PAGES = Path(__file__).parent.parent / "docs" / "datasets"
 
 
@@ -57,11 +58,16 @@ def _faults_of_raw(cls: type[RawDataset]) -> Iterator[str]:
         return
     for category, counts in cls.counts.items():
         yield from (f"{category}: {text}" for text in _faults_of_counts(counts))
+    for category in {*cls.counts, *cls.fewest}:
+        counts, fewest = cls.counts.get(category, {}), cls.fewest.get(category)
+        if (fewest is not None) != (f"test/{ANY_CLASS}" in counts):
+            yield f"{category}: classes are to be named where only all together are counted"
+        elif fewest and sum(filter(None, fewest.values())) > counts[f"test/{ANY_CLASS}"]:
+            yield f"{category}: more in the classes than in all"
     for category, names in cls.known.items():
-        classes = {name.partition("/")[2] for name in cls.counts.get(category, {})}
         if not names or category not in cls.counts:
             yield f"known classes of {category!r}, which has none"
-        if cls.counts_are_known and not set(names) <= classes:
+        if not set(names) <= _classes(cls, category):
             yield f"{category}: known classes that are not counted"
     if set(cls.paper_counts) - set(cls.counts):
         yield "counts of the papers for a category that is not there"
@@ -70,6 +76,12 @@ def _faults_of_raw(cls: type[RawDataset]) -> Iterator[str]:
     for archive in cls.archives:
         if not re.fullmatch("[0-9a-f]{64}", archive.sha256) or not archive.url.startswith("http"):
             yield f"an archive without address or hash: {archive.url}"
+
+
+def _classes(cls: type[RawDataset], category: str) -> set[str]:
+    """Return the anomaly classes that a category declares."""
+    counted = {name.partition("/")[2] for name in cls.counts.get(category, {})}
+    return {*counted, *cls.fewest.get(category, {})} - {"good", ANY_CLASS}
 
 
 def _faults_of_counts(counts: Mapping[str, int]) -> Iterator[str]:
@@ -94,11 +106,8 @@ def test_declarations_are_complete(cls: type[Dataset]) -> None:
 
 @pytest.mark.parametrize("cls", RAW, ids=lambda cls: str(cls.name))
 def test_aliases_name_classes(cls: type[RawDataset]) -> None:
-    counted = {name.partition("/")[2] for counts in cls.counts.values() for name in counts}
-    known = {name for names in cls.known.values() for name in names}
-    classes = (counted | known) - {"good", ANY_CLASS}
-    if ANY_CLASS not in counted:
-        assert set(cls.aliases.values()) <= classes
+    classes = {name for category in cls.counts for name in _classes(cls, category)}
+    assert set(cls.aliases.values()) <= classes
     assert not set(cls.aliases) & classes
 
 
@@ -117,6 +126,9 @@ def test_aliases_name_classes(cls: type[RawDataset]) -> None:
         ({"counts": {"": {"train/good": 3, "test/good": 1}}}, ": no anomalies counted"),
         ({"counts": {"": {"train/good": 3, "test/good": 1, "hole": 1}}}, ": hole 1"),
         ({"known": {"": ("crack",)}}, ": known classes that are not counted"),
+        ({"counts": POOLED}, ": classes are to be named where only all together are counted"),
+        ({"fewest": {"": {"hole one": 3}}}, ": classes are to be named where only all"),
+        ({"counts": POOLED, "fewest": {"": {"hole one": 4, "tear": 2}}}, ": more in the classes"),
         ({"known": {"other": ("tear",)}}, "known classes of 'other', which has none"),
         ({"paper_counts": {"other": PaperCounts(1, 1, 1)}}, "counts of the papers for a category"),
         ({"mask_threshold": 255}, "no such masks"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import ClassVar, cast
 
@@ -88,10 +87,11 @@ class Aitex(RawDataset):
         "https://www.aitex.es/afid (on Kaggle: nexuswho/aitex-fabric-image-database) and unpack "
         "them into one folder"
     )
-    #: How many patches each class has was never published.
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "": {"train/good": 1692, "test/good": 564, "test/*": 183}
     }
+    #: How many patches each class has was never published.
+    fewest: ClassVar[Mapping[str, Mapping[str, int | None]]] = {"": dict.fromkeys(CLASSES.values())}
     counts_are_known: ClassVar[bool] = False
     paper_counts: ClassVar[Mapping[str, PaperCounts]] = {"": PaperCounts(1692, 564, 183)}
     known: ClassVar[Mapping[str, tuple[str, ...]]] = {
@@ -164,8 +164,7 @@ class Aitex(RawDataset):
         self, records: Sequence[ImageRecord], category: str, findings: Findings
     ) -> None:
         if not cast(AitexParams, self.params).drop_blank:
-            pooled = [replace(r, class_name="*") if r.label else r for r in records]
-            super()._check_counts(pooled, category, findings)
+            super()._check_counts(records, category, findings)
 
 
 def _cut(strip: str, size: tuple[int, int] | None, findings: Findings) -> list[Region]:

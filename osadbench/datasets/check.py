@@ -108,12 +108,18 @@ def _class_lines(manifest: Manifest) -> list[str]:
 
 
 def _paper_lines(dataset: Folder, manifest: Manifest) -> Iterator[str]:
-    """Yield the counts beside those of the papers: normal to train on, to test on, anomalous."""
-    papers = dataset.paper_counts if isinstance(dataset, RawDataset) else {}
-    if manifest.category in papers:
+    """Yield the counts beside those of the papers, and the classes that have nothing beside."""
+    if not isinstance(dataset, RawDataset):
+        return
+    papers = dataset.paper_counts.get(manifest.category)
+    if papers is not None:
         here = Counter(f"{record.split}/{record.class_name}" for record in manifest.records)
-        printed = "/".join(map(str, papers[manifest.category]))
+        printed = "/".join(map(str, papers))
         yield f"  train/test/anomalous: {counts_text(here)}; papers {printed}"
+    fewest = dataset.fewest.get(manifest.category, {})
+    uncounted = [name for name, number in fewest.items() if number is None]
+    if uncounted:
+        yield f"  no source gives the numbers of: {', '.join(uncounted)}"
 
 
 def _known(manifest: Manifest) -> str:

@@ -8,13 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from osadbench.datasets.base import Dataset
+from osadbench.datasets.counting import ANY_CLASS
 from osadbench.datasets.raw import RawDataset
 from osadbench.types import NORMAL_CLASS
 
-__all__ = ["ANY_CLASS", "counts_text", "declaration", "declaration_lines", "placing"]
-
-#: Stands in counts for all anomaly classes together, where nobody has counted them one by one.
-ANY_CLASS = "*"
+__all__ = ["counts_text", "declaration", "declaration_lines", "number_text", "placing"]
 
 
 def declaration(cls: type[Dataset]) -> dict[str, Any]:
@@ -46,6 +44,8 @@ def _category(cls: type[RawDataset], name: str) -> dict[str, Any]:
     counts = dict(cls.counts.get(name, {}))
     counted = [folder.partition("/")[2] for folder in counts]
     classes = [part for part in counted if part not in (NORMAL_CLASS, ANY_CLASS)]
+    fewest = cls.fewest.get(name, {})
+    classes += fewest
     # With one class there is nothing unknown beside it.
     known = cls.known.get(name, tuple(classes) if len(classes) > 1 else ())
     papers = cls.paper_counts.get(name)
@@ -57,6 +57,7 @@ def _category(cls: type[RawDataset], name: str) -> dict[str, Any]:
             {
                 "name": part,
                 "images": counts.get(f"test/{part}"),
+                "at_least": fewest.get(part),
                 "known": part in known,
                 "aliases": [alias for alias, real in cls.aliases.items() if real == part],
             }
@@ -120,7 +121,18 @@ def _category_lines(category: dict[str, Any]) -> Iterator[str]:
         yield f"  papers: {'/'.join(map(str, category['papers'].values()))}"
     width = max((len(part["name"]) for part in category["classes"]), default=0)
     for part in category["classes"]:
-        count = "-" if part["images"] is None else part["images"]
-        notes = [] if part["known"] else ["not taken as known class"]
+        is_counted = part["images"] is not None
+        count = part["images"] if is_counted else "-"
+        notes = [] if is_counted else [number_text(part)]
+        notes += [] if part["known"] else ["not taken as known class"]
         notes += [f"also {', '.join(part['aliases'])}"] if part["aliases"] else []
         yield f"  {part['name']:<{width}}  {count:>5}  {'; '.join(notes)}".rstrip()
+
+
+def number_text(part: dict[str, Any]) -> str:
+    """Return a class's declared number of images in words, by its entry in a declaration."""
+    if part["images"] is not None:
+        return str(part["images"])
+    return (
+        "no source gives its number" if part["at_least"] is None else f"{part['at_least']} or more"
+    )

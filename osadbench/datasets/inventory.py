@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from osadbench.datasets import dataset_class
-from osadbench.datasets.declaration import ANY_CLASS
+from osadbench.datasets.counting import Difference, differences
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_category
 from osadbench.datasets.raw import RawDataset
@@ -87,7 +87,7 @@ def look(name: str, parent: Path | None = None) -> Entry:
         found, problems = _count(dataset)
     except DataError as error:
         return Entry(name, "unusable", str(folder), cls.licence, str(error), {}, expected)
-    state, detail = _judge(name, found, expected, derived=not cls.counts_are_known)
+    state, detail = _judge(cls, found, expected)
     if problems:
         state, detail = "incomplete", problems[0]
     return Entry(name, state, str(folder), cls.licence, detail, found, expected)
@@ -131,34 +131,39 @@ def _by_class(counts: Mapping[str, int]) -> dict[str, int]:
     return dict(totals)
 
 
-def _judge(name: str, found: Counts, expected: Counts, *, derived: bool) -> tuple[str, str]:
+def _judge(cls: type[RawDataset], found: Counts, expected: Counts) -> tuple[str, str]:
     """Return the state and, in words, what differs."""
     if not expected:
         return "here", ""
     lacking = [category for category in expected if category not in found]
-    differing = [f"no {place_name(name, category)}" for category in lacking]
-    for category in sorted({*found} & {*expected}):
-        differing += _differences(category, found[category], expected[category])
-    if not differing:
+    differing = [
+        (category, difference)
+        for category in sorted({*found} & {*expected})
+        for difference in _differences(cls, category, found[category], expected[category])
+    ]
+    texts = [f"no {place_name(cls.name, category)}" for category in lacking]
+    texts += [_text(category, difference) for category, difference in differing]
+    if not texts:
         return "complete", ""
-    gaps = any(text.startswith("0 ") for text in differing) or _sum(found) < MOST * _sum(expected)
-    more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
-    state = "differs" if derived and not lacking and not gaps else "incomplete"
-    return state, ", ".join(differing[:SHOWN]) + more
+    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
+    has_gaps = lacking or any(difference.found == 0 for _, difference in differing)
+    is_whole = not has_gaps and _sum(found) >= MOST * _sum(expected)
+    state = "differs" if is_whole and not cls.counts_are_known else "incomplete"
+    return state, ", ".join(texts[:SHOWN]) + more
 
 
 def _sum(counts: Counts) -> int:
     return sum(sum(classes.values()) for classes in counts.values())
 
 
-def _differences(category: str, here: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
-    if ANY_CLASS in wanted:
-        normal = here.get(NORMAL_CLASS, 0)
-        here = {NORMAL_CLASS: normal, ANY_CLASS: sum(here.values()) - normal}
-    texts = []
-    for part in sorted({*here, *wanted}, key=lambda part: (part != NORMAL_CLASS, part)):
-        if here.get(part, 0) != wanted.get(part, 0):
-            what = "anomalies" if part == ANY_CLASS else part
-            where = f"{category}/{what}" if category else what
-            texts.append(f"{here.get(part, 0)} instead of {wanted.get(part, 0)} {where}")
-    return texts
+def _differences(
+    cls: type[RawDataset], category: str, found: Mapping[str, int], expected: Mapping[str, int]
+) -> list[Difference]:
+    """Return what differs in a category, the normals first."""
+    differing = differences(found, expected, cls.fewest.get(category))
+    return sorted(differing, key=lambda difference: difference.name != NORMAL_CLASS)
+
+
+def _text(category: str, difference: Difference) -> str:
+    name, found, wanted = difference
+    return f"{found} instead of {wanted} {place_name(category, name) if category else name}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from osadbench.datasets import dataset_class, dataset_names
-from osadbench.datasets.declaration import counts_text, declaration
+from osadbench.datasets.declaration import counts_text, declaration, number_text
 
 __all__ = ["index", "page", "write_pages"]
 
@@ -103,9 +103,14 @@ def _images(values: Mapping[str, Any]) -> Iterator[str]:
 
 def _class_rows(category: Mapping[str, Any]) -> Iterator[list[str]]:
     for part in category["classes"]:
-        images = "-" if part["images"] is None else str(part["images"])
         known = "yes" if part["known"] else "no"
-        yield [category["name"] or "-", part["name"], images, known, ", ".join(part["aliases"])]
+        yield [
+            category["name"] or "-",
+            part["name"],
+            number_text(part),
+            known,
+            ", ".join(part["aliases"]),
+        ]
 
 
 def _count(category: Mapping[str, Any], key: str) -> str:

@@ -8,18 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.listing import is_category, list_folder, tree_fingerprint
 from osadbench.datasets.masks import check_mask_files
-from osadbench.datasets.reading import (
-    ImageFacts,
-    Reading,
-    check_counts,
-    read_images,
-    warn_of_shortcuts,
-)
+from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
 from osadbench.datasets.splitting import test_quarter
 from osadbench.errors import DataError
 from osadbench.types import NORMAL_CLASS, ImageRecord, Manifest
@@ -82,7 +77,9 @@ class RawDataset(Folder):
         archives: What ``osadbench data fetch`` may download; empty where a licence has to be asked
             for, or no address is stable.
         counts: By category, the number of images of each ``split/class`` that the complete download
-            gives.
+            gives. Where no source gives each anomaly class, ``test/*`` is that of all anomalies.
+        fewest: By category with a ``test/*``, its anomaly classes with the least number of images
+            that the complete download has of them; None where no source gives one.
         counts_are_known: Whether these numbers were counted, rather than derived; where not, a
             difference is told apart from an incomplete download.
         paper_counts: By category, what the papers print, which may differ.
@@ -98,6 +95,7 @@ class RawDataset(Folder):
     download: ClassVar[str]
     archives: ClassVar[tuple[Archive, ...]] = ()
     counts: ClassVar[Mapping[str, Mapping[str, int]]]
+    fewest: ClassVar[Mapping[str, Mapping[str, int | None]]] = {}
     counts_are_known: ClassVar[bool] = True
     paper_counts: ClassVar[Mapping[str, PaperCounts]] = {}
     known: ClassVar[Mapping[str, tuple[str, ...]]] = {}
@@ -240,15 +238,25 @@ class RawDataset(Folder):
     def _check_counts(
         self, records: Sequence[ImageRecord], category: str, findings: Findings
     ) -> None:
-        expected = self.counts.get(category)
-        is_altered = self.options.on_duplicate == "drop" or self.options.split == "group"
-        if expected is None or is_altered:
+        if category in self.counts:
+            fewest = self.fewest.get(category)
+            self._compare(records, self.counts[category], findings, fewest)
+
+    def _compare(
+        self,
+        records: Sequence[ImageRecord],
+        expected: Mapping[str, int],
+        findings: Findings,
+        fewest: Mapping[str, int | None] | None = None,
+    ) -> None:
+        """Compare the images with their declared numbers, which hold for the papers' split."""
+        if self.options.on_duplicate == "drop" or self.options.split == "group":
             return
         remedy = f"this is not the complete {self.title}; get it anew"
         if not self.counts_are_known:
             remedy = "the expected numbers were derived, not counted: check the download"
         strict = self.options.strict_counts
-        check_counts(records, expected, findings, strict=strict, remedy=remedy)
+        check_counts(records, expected, findings, fewest=fewest, strict=strict, remedy=remedy)
 
 
 def _layout_categories(base: Path) -> list[str]:

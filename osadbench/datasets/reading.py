@@ -1,9 +1,8 @@
-"""What every loader does with the images it has found: decode, hash, compare, count."""
+"""What every loader does with the images it has found: decode, hash, compare."""
 
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from osadbench.errors import DataError
 from osadbench.images import array_digest, decode, file_digest, split_region
 from osadbench.types import ImageRecord, Manifest
 
-__all__ = ["ImageFacts", "Reading", "check_counts", "read_images", "warn_of_shortcuts"]
+__all__ = ["ImageFacts", "Reading", "read_images", "warn_of_shortcuts"]
 
 
 @dataclass(frozen=True)
@@ -140,31 +139,3 @@ def warn_of_shortcuts(
     few = len(normal_sizes | anomalous_sizes) <= sum(map(len, sides)) / 2
     if few and not normal_sizes & anomalous_sizes:
         findings.warning("normal and anomalous images share no size: it may give the label away")
-
-
-def check_counts(
-    records: Iterable[ImageRecord],
-    expected: Mapping[str, int],
-    findings: Findings,
-    *,
-    strict: bool,
-    remedy: str,
-) -> None:
-    """Compare counts with the expected ones; a difference is a warning, or a problem if strict.
-
-    Args:
-        records: The images.
-        expected: Numbers of images by ``split/class``, such as ``"train/good"``.
-        findings: Takes the outcome.
-        strict: Whether a difference is a problem.
-        remedy: What to do about it.
-    """
-    found = Counter(f"{record.split}/{record.class_name}" for record in records)
-    differing = [
-        f"{name} {found[name]} instead of {expected.get(name, 0)}"
-        for name in sorted({*expected, *found})
-        if found[name] != expected.get(name, 0)
-    ]
-    if differing:
-        report = findings.problem if strict else findings.warning
-        report(f"unexpected numbers of images: {', '.join(differing)}; {remedy}")

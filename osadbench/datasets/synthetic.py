@@ -13,10 +13,11 @@ import pydantic
 from PIL import Image
 
 from osadbench.cache import cache_dir
+from osadbench.datasets.counting import check_counts
 from osadbench.datasets.defects import DEFECTS
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
-from osadbench.datasets.reading import Reading, check_counts
+from osadbench.datasets.reading import Reading
 from osadbench.datasets.surfaces import SURFACES
 from osadbench.errors import CacheError
 from osadbench.params import Params as BaseParams
