@@ -11,8 +11,9 @@ import pydantic
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_images
+from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
-from osadbench.datasets.raw_files import marked_pixels, places, probe_size, unnest
+from osadbench.datasets.raw_files import marked_pixels, probe_size
 from osadbench.errors import DataError
 from osadbench.images import Region, decode, split_region
 from osadbench.params import Params as BaseParams
@@ -103,8 +104,7 @@ class Aitex(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the three archives; see :meth:`RawDataset.find_raw`."""
-        found = (p for p in places(base) if any((p / name).is_dir() for name in FOLDERS))
-        return next(found, None)
+        return find_below(base, lambda place: any((place / name).is_dir() for name in FOLDERS))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the patches, sorted; see :meth:`RawDataset.raw_images`."""

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import images_in
 from osadbench.types import NORMAL_CLASS
 
 __all__ = ["BrainMri"]
 
-#: Where no/ and yes/ lie below what a user may give. The archive holds both twice, so only the
-#: first place that is there is read.
-PLACES = ("", "brain_tumor_dataset")
 #: Classes by folder.
 FOLDERS = {"no": NORMAL_CLASS, "yes": "defect"}
 
@@ -48,8 +46,8 @@ class BrainMri(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder with ``no`` and ``yes``; see :meth:`RawDataset.find_raw`."""
-        places = (base / place for place in PLACES)
-        return next((p for p in places if all((p / name).is_dir() for name in FOLDERS)), None)
+        # The archive holds both twice, beside each other and again one level below.
+        return find_below(base, lambda place: all((place / name).is_dir() for name in FOLDERS))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the slices, sorted; see :meth:`RawDataset.raw_images`."""

@@ -9,7 +9,13 @@ from typing import ClassVar
 from osadbench.datasets.base import Dataset
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import CategoryListing, is_category, list_category, list_folder
+from osadbench.datasets.listing import (
+    CategoryListing,
+    is_category,
+    list_categories,
+    list_category,
+    list_folder,
+)
 from osadbench.datasets.manifest_cache import save_reading
 from osadbench.datasets.masks import pair_masks
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
@@ -88,9 +94,7 @@ class Folder(Dataset):
 
 
 def _find_categories(root: Path) -> list[str]:
-    if is_category(root):
-        return [""]
-    found = [name for name in list_folder(root)[0] if is_category(root / name)]
+    found = list_categories(root)
     if not found:
         raise DataError(
             f"{root} holds no category (a folder with train/good and test): {_hint(root)}"
@@ -101,7 +105,7 @@ def _find_categories(root: Path) -> list[str]:
 def _hint(root: Path) -> str:
     subfolders = list_folder(root)[0]
     for name in subfolders:
-        below = [child for child in list_folder(root / name)[0] if is_category(root / name / child)]
+        below = list_categories(root / name)
         if below:
             return f"one level down, {root / name} holds {', '.join(below)}; give that folder"
     for above in root.absolute().parents[:2]:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
-from osadbench.datasets.raw_files import places, unnest
 from osadbench.types import NORMAL_CLASS
 
 __all__ = ["HeadCt"]
@@ -43,8 +43,9 @@ class HeadCt(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder with ``labels.csv``; see :meth:`RawDataset.find_raw`."""
-        found = (p for p in places(base) if (p / LABELS).is_file() and (p / IMAGES).is_dir())
-        return next(found, None)
+        return find_below(
+            base, lambda place: (place / LABELS).is_file() and (place / IMAGES).is_dir()
+        )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the slices in the order of the file; see :meth:`RawDataset.raw_images`."""

@@ -86,13 +86,13 @@ class HyperKvasir(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of ``upper-gi-tract``; see :meth:`RawDataset.find_raw`."""
-        root = find_below(base, lambda folder: (folder / UPPER).is_dir())
+        root = find_below(base, lambda place: (place / UPPER).is_dir())
         if root is None:
             self._refuse_other_releases(base)
         return root
 
     def _refuse_other_releases(self, base: Path) -> None:
-        place = find_below(base, lambda folder: _other_release(folder) is not None, depth=1)
+        place = find_below(base, lambda place: _other_release(place) is not None)
         release = _other_release(place) if place is not None else None
         if base.name in OTHER_PARTS:
             place, release = base, f"another part of Hyper-Kvasir ({base.name})"

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import RawDataset, RawImage
-from osadbench.datasets.raw_files import images_in, places
+from osadbench.datasets.raw_files import images_in
 from osadbench.datasets.reading import ImageFacts
 from osadbench.types import NORMAL_CLASS, ImageRecord
 
@@ -47,7 +48,7 @@ class Lag(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the images, or one above; see :meth:`RawDataset.find_raw`."""
-        return next(filter(_folders, places(base)), None)
+        return find_below(base, lambda place: bool(_folders(place)))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the photographs, sorted; see :meth:`RawDataset.raw_images`."""

@@ -19,6 +19,7 @@ __all__ = [
     "CategoryListing",
     "fingerprint",
     "is_category",
+    "list_categories",
     "list_category",
     "list_folder",
     "list_images",
@@ -60,6 +61,17 @@ def _is_ignored(entry: Path) -> bool:
 def is_category(folder: Path) -> bool:
     """Tell whether a folder has the parts of one category of the MVTec AD layout."""
     return (folder / "train").is_dir() or (folder / "test").is_dir()
+
+
+def list_categories(folder: Path) -> list[str]:
+    """Return the names of the categories that a folder holds, sorted; ``[""]`` where it is one.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    if is_category(folder):
+        return [""]
+    return [name for name in list_folder(folder)[0] if is_category(folder / name)]
 
 
 @dataclass(frozen=True)

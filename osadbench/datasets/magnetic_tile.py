@@ -75,7 +75,7 @@ class MagneticTile(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the ``MT_`` folders; see :meth:`RawDataset.find_raw`."""
         return find_below(
-            base, lambda folder: any((folder / name / IMAGES).is_dir() for name in CLASSES)
+            base, lambda place: any((place / name / IMAGES).is_dir() for name in CLASSES)
         )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:

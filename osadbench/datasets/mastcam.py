@@ -13,9 +13,8 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.listing import list_folder
 from osadbench.datasets.mastcam_crops import NOTEBOOK_ORDER, ReorderedCrops, crop_fault
-from osadbench.datasets.nested import find_below
+from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
-from osadbench.datasets.raw_files import unnest
 from osadbench.datasets.reading import Reading
 from osadbench.errors import DataError
 from osadbench.images import file_digest
@@ -118,7 +117,7 @@ class Mastcam(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the unpacked archives; see :meth:`RawDataset.find_raw`."""
         return find_below(
-            base, lambda folder: any((folder / name).is_dir() for name in (TRAIN, TEST, NOVEL))
+            base, lambda place: any((place / name).is_dir() for name in (TRAIN, TEST, NOVEL))
         )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:

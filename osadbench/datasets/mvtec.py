@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import is_category, list_folder
-from osadbench.datasets.nested import layouts_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.errors import DataError
 
@@ -125,9 +124,6 @@ class Mvtec(RawDataset):
     }
     aliases: ClassVar[Mapping[str, str]] = {"metal": "metal_contamination"}
     has_masks: ClassVar[bool] = True
-
-    def _bases(self) -> list[Path]:
-        return layouts_below(super()._bases(), COUNTS)
 
     def find_raw(self, base: Path) -> Path | None:
         """Return None: the download has the layout of MVTec AD; see :meth:`RawDataset.find_raw`.

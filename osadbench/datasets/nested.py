@@ -2,47 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from osadbench.datasets.listing import is_category, list_folder
+from osadbench.datasets.listing import list_folder
 
-__all__ = ["find_below", "layouts_below"]
+__all__ = ["find_below", "unnest"]
 
 #: An archive has a folder of its own, and what unpacks it often makes another.
 DEPTH = 2
 
 
-def find_below(base: Path, is_wanted: Callable[[Path], bool], depth: int = DEPTH) -> Path | None:
-    """Return a folder, or one below it, that is wanted: the nearest, and of those the first.
+def find_below(base: Path, is_wanted: Callable[[Path], bool]) -> Path | None:
+    """Return a folder, or one at most two levels below it, that is wanted.
+
+    Of several it is the nearest, and of those equally near the first by name. What stands below it
+    is not looked at.
 
     Args:
-        base: Where to begin.
+        base: Where to begin; a folder that isn't there has nothing below it.
         is_wanted: Tells whether a folder is it.
-        depth: How many levels below ``base`` to look at; they end a loop of links, too.
+
+    Returns:
+        The folder; None where there is none.
+
+    Raises:
+        DataError: A folder cannot be listed.
     """
     level = [base]
-    for step in range(depth + 1):
+    for step in range(DEPTH + 1):
         for folder in level:
             if is_wanted(folder):
                 return folder
-        if step < depth:
+        # The depth ends a loop of links, too.
+        if step < DEPTH:
             level = [folder / name for folder in level for name in list_folder(folder)[0]]
     return None
 
 
-def layouts_below(bases: Iterable[Path], categories: Iterable[str]) -> list[Path]:
-    """Return folders and, behind them, those below that hold categories as MVTec AD lays them out.
+def unnest(root: Path, name: str) -> str:
+    """Return ``name``, or ``name/name`` where an archive has been unpacked into its own folder.
 
     Args:
-        bases: Where to begin.
-        categories: Names of the categories, one of which is enough.
+        root: Where the folder stands.
+        name: Name of the folder.
     """
-    names = tuple(categories)
-    bases = list(bases)
-
-    def holds_one(folder: Path) -> bool:
-        return any(is_category(folder / name) for name in names)
-
-    found = [find_below(base, holds_one) for base in bases]
-    return bases + [folder for folder in found if folder is not None and folder not in bases]
+    return f"{name}/{name}" if (root / name / name).is_dir() else name

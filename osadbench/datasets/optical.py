@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
-from osadbench.datasets.raw_files import places, unnest
 from osadbench.errors import DataError
 
 __all__ = ["Optical"]
@@ -57,16 +56,14 @@ class Optical(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the textures; see :meth:`RawDataset.find_raw`."""
-        for place in places(base):
-            if _folders(place):
-                return place
-            first = next((n for n in list_folder(place)[0] if FIRST_RELEASE.fullmatch(n)), None)
-            if first is not None:
-                raise DataError(
-                    f"{place} holds {first}, so it is DAGM 2007 as first released, where "
-                    f"{self.layout} are expected: {self.download}"
-                )
-        return None
+        root = find_below(base, lambda place: bool(_folders(place)))
+        first = find_below(base, lambda place: FIRST_RELEASE.fullmatch(place.name) is not None)
+        if root is None and first is not None:
+            raise DataError(
+                f"{first.parent} holds {first.name}, so it is DAGM 2007 as first released, where "
+                f"{self.layout} are expected: {self.download}"
+            )
+        return root
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the images in the order of the files; see :meth:`RawDataset.raw_images`."""

@@ -14,9 +14,8 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.listing import (
     fingerprint,
-    is_category,
+    list_categories,
     list_category,
-    list_folder,
     list_images,
 )
 from osadbench.datasets.reading import Reading, read_images
@@ -160,10 +159,7 @@ class _ImageFolder(Dataset):
 
 def _grouped(root: Path) -> dict[str, str | None]:
     """Return the paths of a folder's images and their categories, None where there are none."""
-    if is_category(root):
-        categories = [""]
-    else:
-        categories = [name for name in list_folder(root)[0] if is_category(root / name)]
+    categories = list_categories(root)
     if not categories:
         return dict.fromkeys(list_images(root))
     found: dict[str, str | None] = {}

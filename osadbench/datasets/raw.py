@@ -12,8 +12,9 @@ from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
-from osadbench.datasets.listing import is_category, list_folder, tree_fingerprint
+from osadbench.datasets.listing import is_category, list_categories, tree_fingerprint
 from osadbench.datasets.masks import check_mask_files
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
 from osadbench.datasets.splitting import test_quarter
 from osadbench.errors import DataError
@@ -136,7 +137,7 @@ class RawDataset(Folder):
     def categories(self) -> list[str]:
         """Return the names of the categories; see :meth:`Dataset.categories`."""
         root = self.root
-        return self.raw_categories() if self._is_raw else _layout_categories(root)
+        return self.raw_categories() if self._is_raw else list_categories(root)
 
     @property
     def marked_above(self) -> int:
@@ -152,12 +153,11 @@ class RawDataset(Folder):
     def _locate(self) -> Path:
         bases = self._bases()
         for base in bases:
-            found = self.find_raw(base) if base.is_dir() else None
-            self._is_raw = found is not None
+            raw = self.find_raw(base) if base.is_dir() else None
+            self._is_raw = raw is not None
+            found = raw or self._find_layout(base)
             if found is not None:
                 return found
-            if base.is_dir() and _layout_categories(base):
-                return base
         if not bases:
             raise DataError(
                 f"{self.name} is not here: give its folder by --data-root DIR, or put it at "
@@ -167,6 +167,14 @@ class RawDataset(Folder):
             f"no {self.name} in {bases[0]}: expected {self.layout}, or the layout of MVTec AD; "
             f"{self.download}"
         )
+
+    def _find_layout(self, base: Path) -> Path | None:
+        """Return the folder that holds categories in the layout of MVTec AD, None without any."""
+        if list_categories(base):
+            return base
+        # Further down only categories of its own name tell that they are of this dataset.
+        names = list(filter(None, self.counts))
+        return find_below(base, lambda place: any(is_category(place / name) for name in names))
 
     def _fingerprint(self, category: str) -> str:
         return tree_fingerprint(self.root) if self._is_raw else super()._fingerprint(category)
@@ -257,12 +265,6 @@ class RawDataset(Folder):
             remedy = "the expected numbers were derived, not counted: check the download"
         strict = self.options.strict_counts
         check_counts(records, expected, findings, fewest=fewest, strict=strict, remedy=remedy)
-
-
-def _layout_categories(base: Path) -> list[str]:
-    if is_category(base):
-        return [""]
-    return [name for name in list_folder(base)[0] if is_category(base / name)]
 
 
 def _is_normal(image: RawImage) -> bool:

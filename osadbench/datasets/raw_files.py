@@ -1,4 +1,4 @@
-"""What several raw downloads have in common: doubled folders, stray files, sizes."""
+"""What several raw downloads have in common: folders of images, sizes, masks of regions."""
 
 from __future__ import annotations
 
@@ -14,22 +14,7 @@ from osadbench.errors import DataError
 from osadbench.images import EXTENSIONS
 from osadbench.types import UInt8Array
 
-__all__ = ["images_in", "marked_pixels", "places", "probe_size", "unnest"]
-
-
-def places(base: Path) -> list[Path]:
-    """Return where a download may stand: a folder itself, or one unpacked in it, in this order."""
-    return [base, *(base / name for name in list_folder(base)[0])]
-
-
-def unnest(root: Path, name: str) -> str:
-    """Return ``name``, or ``name/name`` where an archive has been unpacked into its own folder.
-
-    Args:
-        root: Where the folder stands.
-        name: Name of the folder.
-    """
-    return f"{name}/{name}" if (root / name / name).is_dir() else name
+__all__ = ["images_in", "marked_pixels", "probe_size"]
 
 
 def images_in(root: Path, folder: str, findings: Findings) -> list[str]:

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_folder
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import Archive, PaperCounts, RawDataset, RawImage
-from osadbench.datasets.raw_files import marked_pixels, places, probe_size
+from osadbench.datasets.raw_files import marked_pixels, probe_size
 from osadbench.errors import DataError
 from osadbench.images import Region
 from osadbench.types import NORMAL_CLASS, UInt8Array
@@ -64,18 +65,20 @@ class Sdd(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the items; see :meth:`RawDataset.find_raw`."""
-        found = [place for place in places(base) if _items(place)]
-        fine = [place for place in found if not _holds_boxes(place)]
-        if fine:
-            return fine[0]
-        if found:
+        fine = find_below(base, lambda place: bool(_items(place)) and not _holds_boxes(place))
+        if fine is None:
+            self._refuse_other_releases(base)
+        return fine
+
+    def _refuse_other_releases(self, base: Path) -> None:
+        boxes = find_below(base, lambda place: bool(_items(place)))
+        if boxes is not None:
             raise DataError(
-                f"{found[0]} is the release of KolektorSDD whose masks are boxes: {self.download}"
+                f"{boxes} is the release of KolektorSDD whose masks are boxes: {self.download}"
             )
-        second = next(filter(_is_second, places(base)), None)
+        second = find_below(base, _is_second)
         if second is not None:
             raise DataError(f"{second} is KolektorSDD2, another dataset: {self.download}")
-        return None
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the bands, sorted; see :meth:`RawDataset.raw_images`."""

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_folder, list_images
-from osadbench.datasets.nested import find_below, layouts_below
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import Archive, RawDataset, RawImage
 from osadbench.errors import DataError
 from osadbench.types import NORMAL_CLASS
@@ -81,12 +81,9 @@ class Visa(RawDataset):
     has_masks: ClassVar[bool] = True
     mask_threshold: ClassVar[int] = 0
 
-    def _bases(self) -> list[Path]:
-        return layouts_below(super()._bases(), COUNTS)
-
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the objects; see :meth:`RawDataset.find_raw`."""
-        root = find_below(base, lambda folder: bool(_objects(folder)))
+        root = find_below(base, lambda place: bool(_objects(place)))
         if root is not None and not (root / SPLIT_FILE).is_file():
             raise DataError(
                 f"expected {SPLIT_FILE} beside the objects in {root}, got none: copy the folder "
