@@ -126,3 +126,8 @@ def test_the_layout_of_mvtec_ad(tmp_path: Path) -> None:
     write_category(tmp_path, classes={"defect": 3}, masks=False)
     found = counts(HeadCt(tmp_path).manifest())
     assert found == {"train/good": 6, "test/good": 4, "test/defect": 3}
+
+
+def test_a_field_without_end_is_a_problem(root: Path) -> None:
+    (root / "labels.csv").write_text('id, hemorrhage\n"' + 200_000 * "0")
+    assert "labels.csv cannot be read (field larger than field limit" in refusal(HeadCt(root))

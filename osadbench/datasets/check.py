@@ -11,6 +11,7 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
+from osadbench.datasets.splitting import count_groups
 from osadbench.errors import OsadbenchError
 from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
@@ -130,13 +131,9 @@ def _known(manifest: Manifest) -> str:
 
 
 def _group_lines(manifest: Manifest) -> Iterator[str]:
-    splits: dict[str, set[str]] = {}
-    for record in manifest.records:
-        if record.group is not None:
-            splits.setdefault(record.group, set()).add(record.split)
-    if splits:
-        torn = sum(len(found) > 1 for found in splits.values())
-        yield f"  groups: {len(splits)}, {torn} of them in both train and test"
+    groups = count_groups(manifest.records)
+    if groups.all:
+        yield f"  groups: {groups.all}, {groups.torn} of them in both train and test"
 
 
 def _exclusion_lines(reading: Reading) -> Iterator[str]:

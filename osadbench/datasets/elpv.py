@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import read_text
 from osadbench.types import NORMAL_CLASS
 
 __all__ = ["Elpv"]
@@ -17,6 +18,7 @@ __all__ = ["Elpv"]
 #: Where labels.csv and images/ lie below what a user may give: the newer and the older repository
 #: and the Kaggle copy, and the installed package.
 PLACES = ("", "src/elpv_dataset/data", "elpv_dataset/data", "data")
+LABELS = "labels.csv"
 CELL_TYPES = ("mono", "poly")
 #: What labels.csv may name: nothing outside the folder of images.
 PATH = re.compile(r"images/[^./\\:][^/\\:]*")
@@ -64,13 +66,13 @@ class Elpv(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder with ``labels.csv``; see :meth:`RawDataset.find_raw`."""
         places = (base / place for place in PLACES)
-        return next((place for place in places if (place / "labels.csv").is_file()), None)
+        return next((place for place in places if (place / LABELS).is_file()), None)
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the cells in the order of the file; see :meth:`RawDataset.raw_images`."""
         return [
             RawImage(cell.path, cell.cell_type if cell.probability else NORMAL_CLASS)
-            for cell in _read_labels(self.root / "labels.csv", findings)
+            for cell in _read_labels(self.root, findings)
         ]
 
 
@@ -79,15 +81,11 @@ def _package_folders() -> list[Path]:
     return [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
 
 
-def _read_labels(path: Path, findings: Findings) -> list[Cell]:
+def _read_labels(root: Path, findings: Findings) -> list[Cell]:
     """Return the cells that are surely normal or surely defective, in the order of the file."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        findings.problem(f"{path.name} cannot be read ({error}): get the dataset anew")
-        return []
+    text = read_text(root, LABELS, findings) or ""
     cells: dict[str, Cell] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip():
             continue
         cell = _parse(line)
@@ -95,7 +93,7 @@ def _read_labels(path: Path, findings: Findings) -> list[Cell]:
             fault = (
                 "is not 'images/NAME.png PROBABILITY TYPE'" if cell is None else "is a repetition"
             )
-            findings.problem(f"{path.name}, line {number} {fault}: {line.strip()!r}; correct it")
+            findings.problem(f"{LABELS}, line {number} {fault}: {line.strip()!r}; correct it")
         else:
             cells[cell.path] = cell
     return [cell for cell in cells.values() if cell.probability in (0.0, 1.0)]

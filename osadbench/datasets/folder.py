@@ -160,7 +160,7 @@ def _reading(
     facts: dict[str, ImageFacts],
     findings: Findings,
 ) -> Reading:
-    """Move the paths from the category's folder to the dataset's."""
+    """Return what was read, its paths no longer below the category's folder but the dataset's."""
     prefix = f"{category}/" if category else ""
     moved = [
         replace(r, path=prefix + r.path, mask=prefix + r.mask if r.mask else None) for r in records

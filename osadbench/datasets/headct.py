@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +9,7 @@ from typing import ClassVar
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import read_rows
 from osadbench.types import NORMAL_CLASS
 
 __all__ = ["HeadCt"]
@@ -52,37 +52,35 @@ class HeadCt(RawDataset):
         folder = unnest(self.root, IMAGES)
         return [
             RawImage(f"{folder}/{number:03d}.png", "defect" if bleeds else NORMAL_CLASS)
-            for number, bleeds in _read_labels(self.root / LABELS, findings).items()
+            for number, bleeds in _read_labels(self.root, findings).items()
         ]
 
 
-def _read_labels(path: Path, findings: Findings) -> dict[int, bool]:
+def _read_labels(root: Path, findings: Findings) -> dict[int, bool]:
     """Return by number whether a slice shows a haemorrhage, in the order of the file."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        findings.problem(f"{path.name} cannot be read ({error}): get the dataset anew")
+    rows = read_rows(root, LABELS, findings)
+    if rows is None:
         return {}
     # There is a space behind the comma of the header.
-    rows = [[field.strip() for field in row] for row in csv.reader(text.splitlines())]
-    if rows[:1] != [HEADER]:
-        began = text.partition("\n")[0].strip()
+    stripped = [(line, [field.strip() for field in fields]) for line, fields in rows]
+    if not stripped or stripped[0][1] != HEADER:
+        began = ",".join(rows[0][1]) if rows else ""
         findings.problem(
-            f"{path.name} must begin with 'id, hemorrhage', not {began!r}: get the dataset anew"
+            f"{LABELS} must begin with 'id, hemorrhage', not {began!r}: get the dataset anew"
         )
         return {}
-    return _parse(rows[1:], path.name, findings)
+    return _parse(stripped[1:], findings)
 
 
-def _parse(rows: Sequence[Sequence[str]], name: str, findings: Findings) -> dict[int, bool]:
+def _parse(rows: Sequence[tuple[int, Sequence[str]]], findings: Findings) -> dict[int, bool]:
     labels: dict[int, bool] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         if not any(row):
             continue
         plain = len(row) == 2 and row[0].isascii() and row[0].isdigit() and row[1] in ("0", "1")
         if not plain or int(row[0]) in labels:
             fault = "is a repetition" if plain else "is not 'ID,0' or 'ID,1'"
-            findings.problem(f"{name}, line {line} {fault}: {','.join(row)!r}; correct it")
+            findings.problem(f"{LABELS}, line {line} {fault}: {','.join(row)!r}; correct it")
         else:
             labels[int(row[0])] = row[1] == "1"
     return labels

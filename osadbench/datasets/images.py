@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from osadbench.cache import ArrayCache
+from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError
 from osadbench.images import DECODER, decode, resize, split_region
 from osadbench.params import digest
@@ -120,9 +119,7 @@ class ImageSet:
             whole = decode(self._root / item[0])
             return {index: resize(self._cut(whole, index), size) for index in item[1]}
 
-        # Pillow lets go of the interpreter while it decodes, so threads are enough.
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            found = {k: v for part in pool.map(parts, files.items()) for k, v in part.items()}
+        found = {k: v for part in in_threads(parts, files.items()) for k, v in part.items()}
         return [found[index] for index in indices]
 
     def _cut(self, whole: UInt8Array, index: int) -> UInt8Array:

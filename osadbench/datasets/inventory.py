@@ -21,7 +21,7 @@ from osadbench.errors import DataError
 from osadbench.images import split_region
 from osadbench.types import NORMAL_CLASS, place_name
 
-__all__ = ["Entry", "is_raw", "look"]
+__all__ = ["Entry", "look"]
 
 #: Share of the images below which numbers that were derived are not to blame.
 MOST = 0.9
@@ -93,21 +93,15 @@ def look(name: str, parent: Path | None = None) -> Entry:
     return Entry(name, state, str(folder), cls.licence, detail, found, expected)
 
 
-def is_raw(dataset: RawDataset) -> bool:
-    """Tell whether a dataset that is here stands as downloaded, not in the layout of MVTec AD."""
-    return dataset.find_raw(dataset.root) is not None
-
-
 def _count(dataset: RawDataset) -> tuple[Counts, list[str]]:
     """Return the numbers of images, and what is wrong."""
     findings = Findings()
-    raw = is_raw(dataset)
-    found = {
-        category: _count_raw(dataset, category, findings)
-        if raw
-        else _count_layout(dataset, category)
-        for category in dataset.categories()
-    }
+    found = {}
+    for category in dataset.categories():
+        if dataset.is_raw:
+            found[category] = _count_raw(dataset, category, findings)
+        else:
+            found[category] = _count_layout(dataset.root / category)
     return found, findings.problems
 
 
@@ -118,8 +112,8 @@ def _count_raw(dataset: RawDataset, category: str, findings: Findings) -> dict[s
     return dict(Counter(image.class_name for image in images if files[image.path] in there))
 
 
-def _count_layout(dataset: RawDataset, category: str) -> dict[str, int]:
-    listed = list_category(dataset.root / category).images
+def _count_layout(folder: Path) -> dict[str, int]:
+    listed = list_category(folder).images
     sides = ("train/", "test/")
     return _by_class({name: len(paths) for name, paths in listed.items() if name.startswith(sides)})
 

@@ -19,6 +19,7 @@ __all__ = [
     "CategoryListing",
     "fingerprint",
     "is_category",
+    "is_image",
     "list_categories",
     "list_category",
     "list_folder",
@@ -115,13 +116,14 @@ def list_category(folder: Path) -> CategoryListing:
         for class_name in class_names:
             below = f"{part}/{class_name}"
             deeper, files = list_folder(folder / below)
-            images[below] = tuple(f"{below}/{name}" for name in files if _is_image(name))
+            images[below] = tuple(f"{below}/{name}" for name in files if is_image(name))
             others += [f"{below}/{name}" for name in deeper]
-            others += [f"{below}/{name}" for name in files if not _is_image(name)]
+            others += [f"{below}/{name}" for name in files if not is_image(name)]
     return CategoryListing(folder, images, tuple(others))
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Tell whether a file's name ends as that of an image."""
     return Path(name).suffix.lower() in EXTENSIONS
 
 
@@ -134,7 +136,7 @@ def list_images(folder: Path) -> list[str]:
     subfolders, files = list_folder(folder)
     below = [name for name in subfolders if not (folder / name).is_symlink()]
     deeper = [f"{name}/{path}" for name in below for path in list_images(folder / name)]
-    return sorted([*filter(_is_image, files), *deeper])
+    return sorted([*filter(is_image, files), *deeper])
 
 
 def fingerprint(folder: Path, paths: Iterable[str]) -> str:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -15,6 +13,7 @@ import numpy.typing as npt
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import CategoryListing
 from osadbench.datasets.reading import ImageFacts
+from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError
 from osadbench.images import decode
 from osadbench.types import NORMAL_CLASS
@@ -52,7 +51,11 @@ def pair_masks(
         else:
             pairs.update(_pair_class(listing, class_name, findings))
     readable = {image: mask for image, mask in pairs.items() if image in facts}
-    _check_masks(listing.folder, readable, facts, findings)
+    _check_each(
+        [(mask, facts[image].size) for image, mask in readable.items()],
+        lambda mask, size: _examine_binary(listing.folder, mask, size),
+        findings,
+    )
     return readable
 
 
@@ -85,21 +88,6 @@ def _pair_class(listing: CategoryListing, class_name: str, findings: Findings) -
             f"such as {without[0]}"
         )
     return pairs
-
-
-def _check_masks(
-    folder: Path, pairs: Mapping[str, str], facts: Mapping[str, ImageFacts], findings: Findings
-) -> None:
-    def examine(pair: tuple[str, str]) -> tuple[str | None, bool]:
-        image, mask = pair
-        return _examine(folder, mask, facts[image].size)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = dict(zip(pairs.values(), pool.map(examine, pairs.items()), strict=True))
-    for fault, _ in results.values():
-        if fault:
-            findings.problem(fault)
-    _warn_of_empty([mask for mask, (_, is_black) in results.items() if is_black], findings)
 
 
 def read_mask(root: Path, mask: str, threshold: int = 127) -> npt.NDArray[np.bool_]:
@@ -145,45 +133,55 @@ def check_mask_files(
         findings: Takes the problems, and a warning of masks that mark nothing.
         threshold: See :func:`read_mask`.
     """
-    pairs = [(image, image.mask) for image in images if image.mask is not None]
-
-    def examine(pair: tuple[_HasMask, str]) -> tuple[str | None, bool]:
-        image, mask = pair
-        try:
-            marked = read_mask(root, mask, threshold)
-        except DataError as error:
-            return str(error), False
-        size = (marked.shape[1], marked.shape[0])
-        return _size_fault(mask, size, facts[image.path].size), not marked.any()
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(examine, pairs))
-    for text, _ in results:
-        if text is not None:
-            findings.problem(text)
-    empty = [mask for (_, mask), (_, is_empty) in zip(pairs, results, strict=True) if is_empty]
-    _warn_of_empty(empty, findings)
+    _check_each(
+        [(image.mask, facts[image.path].size) for image in images if image.mask is not None],
+        lambda mask, size: _examine(root, mask, size, threshold),
+        findings,
+    )
 
 
-def _warn_of_empty(masks: Sequence[str], findings: Findings) -> None:
-    if masks:
-        findings.warning(f"{len(masks)} masks mark no pixel, such as {masks[0]}")
+def _check_each(
+    masks: Sequence[tuple[str, tuple[int, int]]],
+    examine: Callable[[str, tuple[int, int]], tuple[str | None, bool]],
+    findings: Findings,
+) -> None:
+    """Examine masks in parallel.
+
+    Args:
+        masks: The masks, each with the width and height of its image.
+        examine: Returns what is wrong with one, or None, and whether it marks nothing.
+        findings: Takes the problems, and a warning of masks that mark nothing.
+    """
+    empty = []
+    for (mask, _), (fault, is_empty) in zip(
+        masks, in_threads(lambda pair: examine(*pair), masks), strict=True
+    ):
+        if fault is not None:
+            findings.problem(fault)
+        if is_empty:
+            empty.append(mask)
+    if empty:
+        findings.warning(f"{len(empty)} masks mark no pixel, such as {empty[0]}")
 
 
-def _size_fault(mask: str, found: tuple[int, int], wanted: tuple[int, int]) -> str | None:
-    if found == wanted:
-        return None
-    text = f"{mask} is {found[0]}x{found[1]} but its image is {wanted[0]}x{wanted[1]}"
-    return f"{text}: a mask must have its image's size; export it again"
+def _examine(
+    root: Path, mask: str, size: tuple[int, int], threshold: int
+) -> tuple[str | None, bool]:
+    """Examine a mask that marks what is above a threshold; see :func:`_check_each`."""
+    try:
+        marked = read_mask(root, mask, threshold)
+    except DataError as error:
+        return str(error), False
+    return _size_fault(mask, marked.shape, size), not marked.any()
 
 
-def _examine(folder: Path, mask: str, size: tuple[int, int]) -> tuple[str | None, bool]:
-    """Return what is wrong with a mask, or None, and whether it marks nothing."""
+def _examine_binary(folder: Path, mask: str, size: tuple[int, int]) -> tuple[str | None, bool]:
+    """Examine a mask that must hold 0 and 255, or 0 and 1; see :func:`_check_each`."""
     try:
         pixels = decode(folder / mask)
     except DataError as error:
         return str(error), False
-    fault = _size_fault(mask, (pixels.shape[1], pixels.shape[0]), size)
+    fault = _size_fault(mask, pixels.shape, size)
     if fault is not None:
         return fault, False
     values = set(np.flatnonzero(np.bincount(pixels.ravel(), minlength=256)).tolist())
@@ -191,3 +189,11 @@ def _examine(folder: Path, mask: str, size: tuple[int, int]) -> tuple[str | None
         return None, values == {0}
     text = f"{mask} holds {len(values)} values up to {max(values)}"
     return f"{text}: a mask must be binary, 0 and 255 (or 0 and 1); threshold it", False
+
+
+def _size_fault(mask: str, shape: tuple[int, ...], size: tuple[int, int]) -> str | None:
+    height, width = shape[:2]
+    if (width, height) == size:
+        return None
+    text = f"{mask} is {width}x{height} but its image is {size[0]}x{size[1]}"
+    return f"{text}: a mask must have its image's size; export it again"

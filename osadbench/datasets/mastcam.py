@@ -168,7 +168,7 @@ class Mastcam(RawDataset):
         return kept
 
     def _read(self, category: str, findings: Findings) -> Reading:
-        if self._options.official_filter and not self._is_raw:
+        if self._options.official_filter and not self.is_raw:
             findings.problem(
                 "official_filter needs the arrays of the download, not the layout of MVTec AD: "
                 f"drop it, or {self.download}"

@@ -10,6 +10,7 @@ from typing import ClassVar
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
+from osadbench.datasets.raw_files import read_text
 from osadbench.errors import DataError
 
 __all__ = ["Optical"]
@@ -57,13 +58,17 @@ class Optical(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the textures; see :meth:`RawDataset.find_raw`."""
         root = find_below(base, lambda place: bool(_folders(place)))
+        if root is None:
+            self._refuse_first_release(base)
+        return root
+
+    def _refuse_first_release(self, base: Path) -> None:
         first = find_below(base, lambda place: FIRST_RELEASE.fullmatch(place.name) is not None)
-        if root is None and first is not None:
+        if first is not None:
             raise DataError(
                 f"{first.parent} holds {first.name}, so it is DAGM 2007 as first released, where "
                 f"{self.layout} are expected: {self.download}"
             )
-        return root
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the images in the order of the files; see :meth:`RawDataset.raw_images`."""
@@ -84,13 +89,9 @@ def _folders(base: Path) -> list[str]:
 def _read_labels(root: Path, folder: str, findings: Findings) -> list[RawImage]:
     """Return the images that one ``Labels.txt`` names, in its order."""
     name = f"{folder}/{LABELS}"
-    try:
-        lines = (root / name).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        findings.problem(f"{name} cannot be read ({error}): get the dataset anew")
-        return []
+    text = read_text(root, name, findings) or ""
     images: dict[str, RawImage] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(text.splitlines(), start=1):
         # The first line is a number by itself.
         if not line.strip() or (number == 1 and line.strip().isdigit()):
             continue

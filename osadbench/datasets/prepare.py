@@ -10,10 +10,8 @@ import json
 import logging
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from os import cpu_count
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +27,7 @@ from osadbench.datasets.prepared import (
     manifest_values,
 )
 from osadbench.datasets.reading import Reading
+from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError, UsageError
 from osadbench.images import split_region
 
@@ -147,7 +146,7 @@ def _write(dataset: Folder, readings: Sequence[Reading], out: Path, follow: Foll
     def convert(file: str) -> list[Written]:
         return convert_file(source, file, files[file], out)
 
-    done = [one for part in follow(_in_threads(convert, files), len(files)) for one in part]
+    done = [one for part in follow(in_threads(convert, files), len(files)) for one in part]
     values = manifest_values(dataset, readings, done, _warn_of_new_copies(done))
     (out / FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     return len(done)
@@ -156,17 +155,6 @@ def _write(dataset: Folder, readings: Sequence[Reading], out: Path, follow: Foll
 def _source(dataset: Folder, readings: Sequence[Reading]) -> Source:
     modes = {path: fact.mode for reading in readings for path, fact in reading.facts.items()}
     return Source(dataset.root, modes, dataset.marked_above)
-
-
-def _in_threads(
-    convert: Callable[[str], list[Written]], files: Iterable[str]
-) -> Iterator[list[Written]]:
-    # Pillow lets go of the interpreter while it decodes and encodes, so threads are enough.
-    pool = ThreadPoolExecutor(cpu_count())
-    try:
-        yield from pool.map(convert, files)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _warn_of_new_copies(done: Sequence[Written]) -> list[str]:

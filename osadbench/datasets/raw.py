@@ -16,7 +16,7 @@ from osadbench.datasets.listing import is_category, list_categories, tree_finger
 from osadbench.datasets.masks import check_mask_files
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
-from osadbench.datasets.splitting import test_quarter
+from osadbench.datasets.splitting import count_groups, test_quarter
 from osadbench.errors import DataError
 from osadbench.types import NORMAL_CLASS, ImageRecord, Manifest
 
@@ -134,16 +134,25 @@ class RawDataset(Folder):
         """Return the categories of the download, sorted; ``[""]`` where there are none."""
         return [""]
 
+    @property
+    def is_raw(self) -> bool:
+        """Whether the dataset stands here as downloaded, rather than in the layout of MVTec AD.
+
+        Raises:
+            DataError: It is not here.
+        """
+        # The search for the root finds it out.
+        _ = self.root
+        return self._is_raw
+
     def categories(self) -> list[str]:
         """Return the names of the categories; see :meth:`Dataset.categories`."""
-        root = self.root
-        return self.raw_categories() if self._is_raw else list_categories(root)
+        return self.raw_categories() if self.is_raw else list_categories(self.root)
 
     @property
     def marked_above(self) -> int:
         """The value above which a pixel of a mask is anomalous, by the form that is here."""
-        # Asking for the root finds out in which form the dataset is there.
-        return self.mask_threshold if self.root and self._is_raw else super().marked_above
+        return self.mask_threshold if self.is_raw else super().marked_above
 
     def _bases(self) -> list[Path]:
         """Return the folders to look in, best first."""
@@ -177,10 +186,10 @@ class RawDataset(Folder):
         return find_below(base, lambda place: any(is_category(place / name) for name in names))
 
     def _fingerprint(self, category: str) -> str:
-        return tree_fingerprint(self.root) if self._is_raw else super()._fingerprint(category)
+        return tree_fingerprint(self.root) if self.is_raw else super()._fingerprint(category)
 
     def _read(self, category: str, findings: Findings) -> Reading:
-        if self._is_raw:
+        if self.is_raw:
             reading = self._read_raw(category, findings)
         else:
             reading = super()._read(category, findings)
@@ -232,15 +241,11 @@ class RawDataset(Folder):
 
     def _warn_of_torn_groups(self, records: Sequence[ImageRecord], findings: Findings) -> None:
         """Say how many groups have images to train on and images to test on."""
-        splits: dict[str, set[str]] = {}
-        for record in records:
-            if record.group is not None:
-                splits.setdefault(record.group, set()).add(record.split)
-        torn = sum(len(found) > 1 for found in splits.values())
-        if torn and self.group:
+        groups = count_groups(records)
+        if groups.torn and self.group:
             findings.warning(
-                f"{torn} of {len(splits)} {self.group}s have images in both train and test, as in "
-                "the papers: split=group keeps normals of one together"
+                f"{groups.torn} of {groups.all} {self.group}s have images in both train and test, "
+                "as in the papers: split=group keeps normals of one together"
             )
 
     def _check_counts(

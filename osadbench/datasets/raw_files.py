@@ -1,20 +1,57 @@
-"""What several raw downloads have in common: folders of images, sizes, masks of regions."""
+"""What several raw downloads have in common: annotation files, folders of images, masks."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_image, list_folder
 from osadbench.datasets.masks import read_mask
 from osadbench.errors import DataError
-from osadbench.images import EXTENSIONS
 from osadbench.types import UInt8Array
 
-__all__ = ["images_in", "marked_pixels", "probe_size"]
+__all__ = ["images_in", "marked_pixels", "probe_size", "read_rows", "read_text"]
+
+
+def read_text(root: Path, name: str, findings: Findings) -> str | None:
+    """Return the text of an annotation file, None with a problem noted.
+
+    Args:
+        root: Where the name starts.
+        name: POSIX path of the file.
+        findings: Takes the problem.
+    """
+    try:
+        return (root / name).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        findings.problem(f"{name} cannot be read ({error}): get the dataset anew")
+        return None
+
+
+def read_rows(root: Path, name: str, findings: Findings) -> list[tuple[int, list[str]]] | None:
+    """Return the lines of a comma-separated file, None with a problem noted.
+
+    Args:
+        root: Where the name starts.
+        name: POSIX path of the file.
+        findings: Takes the problem.
+
+    Returns:
+        The number of each line, counted from 1, and its fields; none of an empty line.
+    """
+    text = read_text(root, name, findings)
+    if text is None:
+        return None
+    reader = csv.reader(text.splitlines())
+    try:
+        return [(reader.line_num, fields) for fields in reader]
+    except csv.Error as error:
+        findings.problem(f"{name} cannot be read ({error}): get the dataset anew")
+        return None
 
 
 def images_in(root: Path, folder: str, findings: Findings) -> list[str]:
@@ -26,7 +63,7 @@ def images_in(root: Path, folder: str, findings: Findings) -> list[str]:
         findings: Takes a warning of files that are no images.
     """
     files = list_folder(root / folder)[1]
-    images = [name for name in files if Path(name).suffix.lower() in EXTENSIONS]
+    images = list(filter(is_image, files))
     others = sorted(set(files) - set(images))
     if others:
         findings.warning(f"{len(others)} files are not read, such as {folder}/{others[0]}")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError
 from osadbench.images import array_digest, decode, file_digest, split_region
 from osadbench.types import ImageRecord, Manifest
@@ -79,11 +78,8 @@ def read_images(root: Path, paths: Sequence[str], findings: Findings) -> dict[st
         except DataError as error:
             return str(error)
 
-    # Pillow lets go of the interpreter while it decodes, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = list(pool.map(read, parts))
     facts: dict[str, ImageFacts] = {}
-    for result in results:
+    for result in in_threads(read, parts):
         if isinstance(result, str):
             findings.problem(result)
         else:

@@ -1,12 +1,14 @@
-"""The split of normals that have none: three quarters to train on, one to test on."""
+"""The split of normals that have none: three quarters to train on, one to test on; its groups."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from osadbench.datasets.findings import Findings
+from osadbench.types import ImageRecord
 
-__all__ = ["SEED", "SHARE", "test_quarter"]
+__all__ = ["SEED", "SHARE", "Groups", "count_groups", "test_quarter"]
 
 #: As in the conversion scripts of DRA's public code.
 SHARE, SEED = 0.25, 42
@@ -40,3 +42,24 @@ def test_quarter(
     splitter = GroupShuffleSplit(n_splits=1, test_size=SHARE, random_state=SEED)
     _, test = next(splitter.split(paths, groups=names))
     return {paths[index] for index in test}
+
+
+class Groups(NamedTuple):
+    """Groups of images, such as the patches of one strip.
+
+    Attributes:
+        all: Number of groups.
+        torn: Of these, those with images to train on and images to test on.
+    """
+
+    all: int
+    torn: int
+
+
+def count_groups(records: Iterable[ImageRecord]) -> Groups:
+    """Count the groups of a dataset's images; an image without a group is in none."""
+    splits: dict[str, set[str]] = {}
+    for record in records:
+        if record.group is not None:
+            splits.setdefault(record.group, set()).add(record.split)
+    return Groups(len(splits), sum(len(found) > 1 for found in splits.values()))

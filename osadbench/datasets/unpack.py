@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import lzma
 import re
-import shutil
 import stat
 import tarfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -22,7 +20,7 @@ from typing import IO, NamedTuple
 
 from osadbench.errors import DataError
 
-__all__ = ["Limits", "extract_into", "unpack"]
+__all__ = ["Limits", "extract_into"]
 
 #: Bytes read at once.
 CHUNK = 1 << 20
@@ -61,46 +59,14 @@ class _Member(NamedTuple):
     open: Callable[[], IO[bytes]]
 
 
-def unpack(archive: Path, target: Path, limits: Limits | None = None) -> Path:
-    """Unpack an archive into a new folder, all of it or nothing.
-
-    Args:
-        archive: A zip file, or a tar file, plain or compressed by gzip, bzip2 or xz; told by its
-            content.
-        target: A folder that isn't there yet, or is empty.
-        limits: What the archive may grow to.
-
-    Returns:
-        The target.
-
-    Raises:
-        DataError: The target is taken, or as for :func:`extract_into`; nothing is left behind.
-    """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise DataError(f"{target} is taken: name a new folder, or an empty one, to unpack into")
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        extract_into(archive, temporary, limits)
-        if target.is_dir():
-            target.rmdir()
-        temporary.rename(target)
-    except OSError as error:
-        raise DataError(
-            f"cannot unpack {archive} to {target} ({error.strerror}): free some space, or name "
-            "another folder"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return target
-
-
 def extract_into(archive: Path, folder: Path, limits: Limits | None = None) -> None:
     """Unpack an archive into a folder of the caller's, who removes it when this fails.
 
     Files that are there are never replaced. Permissions, owners and times are not taken over.
 
     Args:
-        archive: See :func:`unpack`.
+        archive: A zip file, or a tar file, plain or compressed by gzip, bzip2 or xz; told by its
+            content.
         folder: The folder; made if missing.
         limits: What the archive may grow to.
 

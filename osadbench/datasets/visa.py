@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_folder, list_images
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import Archive, RawDataset, RawImage
+from osadbench.datasets.raw_files import read_rows
 from osadbench.errors import DataError
 from osadbench.types import NORMAL_CLASS
 
@@ -98,7 +98,7 @@ class Visa(RawDataset):
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return an object's images as the file splits them; see :meth:`RawDataset.raw_images`."""
         images: dict[str, RawImage] = {}
-        for line, fields in _read_lines(self.root / SPLIT_FILE, category, findings):
+        for line, fields in _read_lines(self.root, category, findings):
             image = _parse(fields)
             if image is None or image.path in images:
                 fault = "is a repetition"
@@ -117,16 +117,13 @@ def _objects(root: Path) -> list[str]:
 
 
 def _read_lines(
-    path: Path, category: str, findings: Findings
+    root: Path, category: str, findings: Findings
 ) -> Iterator[tuple[int, Sequence[str]]]:
     """Yield the number and the fields of the lines of one object, or of no form."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            lines = [(reader.line_num, fields) for fields in reader if fields]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        findings.problem(f"{SPLIT_FILE} cannot be read ({error}): get the file anew")
+    rows = read_rows(root, SPLIT_FILE, findings)
+    if rows is None:
         return
+    lines = [(number, fields) for number, fields in rows if fields]
     if not lines or lines[0][1] != FIELDS:
         found = ",".join(lines[0][1]) if lines else ""
         findings.problem(
