@@ -59,7 +59,9 @@ def test_normals_are_split_in_the_order_of_the_file(root: Path) -> None:
     assert tests == {"images/cell0006.png", "images/cell0002.png"}
 
 
-@pytest.mark.parametrize("place", ["data", "src/elpv_dataset/data", "elpv_dataset/data"])
+@pytest.mark.parametrize(
+    "place", ["data", "src/elpv_dataset/data", "elpv-dataset-master/src/elpv_dataset/data"]
+)
 def test_nested_copies_are_found(root: Path, tmp_path: Path, place: str) -> None:
     write_elpv(tmp_path / "copy" / place)
     nested = Elpv(tmp_path / "copy").manifest()

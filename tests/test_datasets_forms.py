@@ -29,6 +29,7 @@ from osadbench.datasets.prepare import prepare
 from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.sdd import Sdd
 from osadbench.datasets.visa import Visa
+from osadbench.errors import DataError
 from osadbench.types import Manifest
 
 FORMS: dict[type[RawDataset], Callable[[Path], Path]] = {
@@ -71,6 +72,16 @@ def test_a_converted_dataset_is_read_as_the_raw_one(cls: type[RawDataset], tmp_p
     for one, other in zip(after.manifests(), before.manifests(), strict=True):
         assert one.known_classes == other.known_classes and one.aliases == other.aliases
     assert not prepare(before, tmp_path / "new").is_new
+
+
+@pytest.mark.parametrize("cls", FORMS, ids=lambda cls: str(cls.name))
+def test_a_copy_in_two_more_folders_is_found(cls: type[RawDataset], tmp_path: Path) -> None:
+    (tmp_path / "given" / "texts").mkdir(parents=True)
+    FORMS[cls](tmp_path / "given" / "upload" / "archive")
+    assert cls(tmp_path / "given").root == tmp_path / "given" / "upload" / "archive"
+    (tmp_path / "given" / "upload").rename(tmp_path / "given" / "texts" / "upload")
+    with pytest.raises(DataError, match=f"no {cls.name} in "):
+        _ = cls(tmp_path / "given").root
 
 
 @pytest.mark.parametrize("cls", FORMS, ids=lambda cls: str(cls.name))

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import read_text
 from osadbench.types import NORMAL_CLASS
 
 __all__ = ["Elpv"]
 
-#: Where labels.csv and images/ lie below what a user may give: the newer and the older repository
-#: and the Kaggle copy, and the installed package.
+#: Where both lie in the older repository and the Kaggle copy, the newer one, and the installed
+#: package.
 PLACES = ("", "src/elpv_dataset/data", "elpv_dataset/data", "data")
-LABELS = "labels.csv"
+LABELS, IMAGES = "labels.csv", "images"
 CELL_TYPES = ("mono", "poly")
 #: What labels.csv may name: nothing outside the folder of images.
 PATH = re.compile(r"images/[^./\\:][^/\\:]*")
@@ -65,8 +66,8 @@ class Elpv(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder with ``labels.csv``; see :meth:`RawDataset.find_raw`."""
-        places = (base / place for place in PLACES)
-        return next((place for place in places if (place / LABELS).is_file()), None)
+        top = find_below(base, lambda place: _labelled(place) is not None)
+        return None if top is None else _labelled(top)
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the cells in the order of the file; see :meth:`RawDataset.raw_images`."""
@@ -74,6 +75,13 @@ class Elpv(RawDataset):
             RawImage(cell.path, cell.cell_type if cell.probability else NORMAL_CLASS)
             for cell in _read_labels(self.root, findings)
         ]
+
+
+def _labelled(top: Path) -> Path | None:
+    """Return the folder of a copy that has ``labels.csv`` and ``images``, None without one."""
+    places = (top / place for place in PLACES)
+    found = (p for p in places if (p / LABELS).is_file() and (p / IMAGES).is_dir())
+    return next(found, None)
 
 
 def _package_folders() -> list[Path]:
