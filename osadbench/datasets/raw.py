@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -15,32 +15,13 @@ from osadbench.datasets.folder import Folder
 from osadbench.datasets.listing import is_category, list_categories, tree_fingerprint
 from osadbench.datasets.masks import check_mask_files
 from osadbench.datasets.nested import find_below
+from osadbench.datasets.raw_image import RawImage
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
-from osadbench.datasets.splitting import count_groups, test_quarter
+from osadbench.datasets.splitting import count_groups, split_images
 from osadbench.errors import DataError
-from osadbench.types import NORMAL_CLASS, ImageRecord, Manifest
+from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
-
-
-@dataclass(frozen=True)
-class RawImage:
-    """An image as a loader has found it.
-
-    Attributes:
-        path: POSIX path below the root, with a region behind it where it is a part of a file.
-        class_name: ``"good"`` or the anomaly class.
-        split: ``"train"`` or ``"test"`` where the site says so; None for normals that are split
-            here, and for anomalies, which stand in ``"test"``.
-        mask: As in :class:`osadbench.types.ImageRecord`.
-        group: As there.
-    """
-
-    path: str
-    class_name: str = NORMAL_CLASS
-    split: str | None = None
-    mask: str | None = None
-    group: str | None = None
 
 
 class PaperCounts(NamedTuple):
@@ -215,7 +196,9 @@ class RawDataset(Folder):
         on_duplicate = self.options.on_duplicate
         if on_duplicate == "drop":
             # Before the split, which the papers' scripts would make of what is left.
-            whole = [_record(image, image.split or "train", facts) for image in usable]
+            whole = [
+                image.record(image.split or "train", facts[image.path].sha256) for image in usable
+            ]
             kept = {record.path for record in resolve_duplicates(whole, "drop", findings)}
             usable = [image for image in usable if image.path in kept]
         records = self._records(usable, facts, findings)
@@ -228,16 +211,15 @@ class RawDataset(Folder):
     def _records(
         self, images: Sequence[RawImage], facts: Mapping[str, ImageFacts], findings: Findings
     ) -> list[ImageRecord]:
-        free = [image for image in images if _is_normal(image) and image.split is None]
-        test: set[str] = set()
-        if free:
-            by_group = self.options.split == "group"
-            groups = [image.group for image in free] if by_group else None
-            test = test_quarter([image.path for image in free], findings, groups=groups)
-        if not any(map(_is_normal, images)) or all(map(_is_normal, images)):
-            lacking = "anomalous" if any(map(_is_normal, images)) else "normal"
+        normal = [image.is_normal for image in images]
+        if not any(normal) or all(normal):
+            lacking = "anomalous" if any(normal) else "normal"
             findings.problem(f"there is no readable {lacking} image: get the dataset anew")
-        return [_record(image, _split_of(image, test), facts) for image in images]
+        splits = split_images(images, findings, by_group=self.options.split == "group")
+        return [
+            image.record(split, facts[image.path].sha256)
+            for image, split in zip(images, splits, strict=True)
+        ]
 
     def _warn_of_torn_groups(self, records: Sequence[ImageRecord], findings: Findings) -> None:
         """Say how many groups have images to train on and images to test on."""
@@ -270,18 +252,3 @@ class RawDataset(Folder):
             remedy = "the expected numbers were derived, not counted: check the download"
         strict = self.options.strict_counts
         check_counts(records, expected, findings, fewest=fewest, strict=strict, remedy=remedy)
-
-
-def _is_normal(image: RawImage) -> bool:
-    return image.class_name == NORMAL_CLASS
-
-
-def _split_of(image: RawImage, test: set[str]) -> str:
-    if image.split is not None:
-        return image.split
-    return "test" if image.path in test or not _is_normal(image) else "train"
-
-
-def _record(image: RawImage, split: str, facts: Mapping[str, ImageFacts]) -> ImageRecord:
-    label, sha256 = int(not _is_normal(image)), facts[image.path].sha256
-    return ImageRecord(image.path, label, image.class_name, split, sha256, image.mask, image.group)

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.raw_image import RawImage
 from osadbench.types import ImageRecord
 
-__all__ = ["SEED", "SHARE", "Groups", "count_groups", "test_quarter"]
+__all__ = ["SEED", "SHARE", "Groups", "count_groups", "split_images", "test_quarter"]
 
 #: As in the conversion scripts of DRA's public code.
 SHARE, SEED = 0.25, 42
@@ -42,6 +43,27 @@ def test_quarter(
     splitter = GroupShuffleSplit(n_splits=1, test_size=SHARE, random_state=SEED)
     _, test = next(splitter.split(paths, groups=names))
     return {paths[index] for index in test}
+
+
+def split_images(images: Sequence[RawImage], findings: Findings, *, by_group: bool) -> list[str]:
+    """Return the split of each image, ``"train"`` or ``"test"``.
+
+    Anomalies go to the test set; normals whose site does not say are split by :func:`test_quarter`.
+
+    Args:
+        images: The images, normals in the order in which they are split.
+        findings: Takes the problem of too few normals.
+        by_group: Whether normals of one group stay together, which the papers' do not.
+    """
+    free = [image for image in images if image.is_normal and image.split is None]
+    test: set[str] = set()
+    if free:
+        groups = [image.group for image in free] if by_group else None
+        test = test_quarter([image.path for image in free], findings, groups=groups)
+    return [
+        image.split or ("test" if image.path in test or not image.is_normal else "train")
+        for image in images
+    ]
 
 
 class Groups(NamedTuple):
