@@ -64,22 +64,21 @@ def echo_report(
 @allow_partial_option
 @allow_mixed_option
 @click.option("--costs", is_flag=True, help="Show time and memory of each method, too.")
+@collector_paused()
 def report(choice: Choice, format_: str, **options: Any) -> None:
     """Print the tables of the stored results.
 
     Columns and datasets stand in the order in which -m and -d name them.
     """
-    # Among the records of a large folder there is no garbage to look for.
-    with collector_paused():
-        _, records = choice.read()
-        echo_report(
-            records,
-            format=format_,
-            methods=split_words(choice.methods) or None,
-            datasets=split_words(choice.dataset),
-            include_smoke=choice.include_smoke,
-            **options,
-        )
+    _, records = choice.read()
+    echo_report(
+        records,
+        format=format_,
+        methods=split_words(choice.methods) or None,
+        datasets=split_words(choice.dataset),
+        include_smoke=choice.include_smoke,
+        **options,
+    )
 
 
 @click.command()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from osadbench.params import canonical_json
-from osadbench.report.grouping import NO_WEIGHTS
+from osadbench.report.grouping import NO_WEIGHTS, shared
 from osadbench.report.parts import ColumnFacts, Setting
 from osadbench.types import Record
 
@@ -31,12 +32,15 @@ def facts_of(label: str, records: Sequence[Record]) -> ColumnFacts:
     facts = ColumnFacts(
         label,
         cells=len(done),
-        shots=max(record.shots for record in counted),
+        shots=max(map(attrgetter("shots"), counted)),
         uses_backbone=any(record.weights != NO_WEIGHTS for record in counted),
     )
-    if not any(
-        r.departures or r.split.get("outliers") or r.provenance.get("notes") for r in counted
-    ):
+    plain = not (
+        any(shared(counted, "departures"))
+        or any(split.get("outliers") for split in shared(counted, "split"))
+        or any(record.provenance.get("notes") for record in counted)
+    )
+    if plain:
         return facts
     counted.sort(key=lambda record: (record.row, record.seed))
     departures = _different(map(_departures, counted))

@@ -68,9 +68,10 @@ def blocks_of(records: Iterable[Record]) -> list[list[Record]]:
     """
     blocks: dict[tuple[object, ...], list[Record]] = {}
     for r in records:
-        known = bool(r.known_class)
-        key = (id(r.split), id(r.engine), r.protocol, r.dataset, r.category, known)
-        blocks.setdefault(key, []).append(r)
+        key = (id(r.split), id(r.engine), r.protocol, r.dataset, r.category, r.known_class != "")
+        if (block := blocks.get(key)) is None:
+            block = blocks[key] = []
+        block.append(r)
     return list(blocks.values())
 
 

@@ -66,7 +66,7 @@ _Found = dict[str, dict[str, set[str]]]
 
 def origins_of(records: Iterable[Record]) -> Origins:
     """Count the origins of the done records; there are far fewer of them than records."""
-    counts: Counter[Origin] = Counter()
+    counts: dict[tuple[object, ...], int] = {}
     versions: dict[int, Mapping[str, Any]] = {}
     rows: dict[Origin, set[str]] = {}
     for record in records:
@@ -76,7 +76,7 @@ def origins_of(records: Iterable[Record]) -> Origins:
             found = made.get("versions")
             versions[id(found)] = found or {}
             own = record.weights if "backbone" in record.departures else ""
-            origin = Origin(
+            origin = (
                 record.label,
                 record.schema,
                 made.get("commit"),
@@ -86,10 +86,10 @@ def origins_of(records: Iterable[Record]) -> Origins:
                 id(found),
                 own,
             )
-            counts[origin] += 1
+            counts[origin] = counts.get(origin, 0) + 1
             if own:
-                rows.setdefault(origin, set()).add(record.row)
-    return Origins(counts, rows, versions)
+                rows.setdefault(Origin._make(origin), set()).add(record.row)
+    return Origins(Counter({Origin._make(o): n for o, n in counts.items()}), rows, versions)
 
 
 def mixtures(origins: Origins) -> list[str]:

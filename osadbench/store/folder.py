@@ -11,9 +11,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import uuid
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -178,9 +177,10 @@ class Store:
             found, problems = self._read_all(listing.stamps)
         else:
             found, problems = scan_by_index(self.root, listing.stamps)
-            found, lacking = self._with_scores(found, listing.scores)
-            problems += lacking
-        return sorted(found, key=attrgetter("key")), [*sorted(problems), *leftovers(listing)]
+            lacking = self._without_scores(found, listing.scores)
+            problems += (str(_no_scores(self._path(key, ".npz"))) for key in lacking)
+            found = {key: found[key] for key in found.keys() - lacking} if lacking else found
+        return [found[key] for key in sorted(found)], [*sorted(problems), *leftovers(listing)]
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.
@@ -266,7 +266,7 @@ class Store:
         if record.scores_sha256 is None:
             return _Cell(record, data, None)
         if (table := read_file(scores)) is None:
-            raise _without_scores(scores)
+            raise _no_scores(scores)
         if hashlib.sha256(table).hexdigest() != record.scores_sha256:
             raise DamagedRecordError(f"the scores {scores} do not fit the record's digest: {AGAIN}")
         return _Cell(record, data, table)
@@ -285,8 +285,8 @@ class Store:
         except OSError as error:
             raise StoreError(unwritable(self.root, error)) from error
 
-    def _read_all(self, keys: Iterable[str]) -> tuple[list[Record], list[str]]:
-        records: list[Record] = []
+    def _read_all(self, keys: Iterable[str]) -> tuple[Mapping[str, Record], list[str]]:
+        records: dict[str, Record] = {}
         problems: list[str] = []
         for key in keys:
             try:
@@ -295,25 +295,22 @@ class Store:
                 problems.append(str(error))
                 continue
             # None: another process has just set it aside.
-            records += [] if record is None else [record]
+            if record is not None:
+                records[key] = record
         return records, problems
 
-    def _with_scores(
-        self, records: Sequence[Record], scored: Collection[str]
-    ) -> tuple[list[Record], list[str]]:
-        lacking = {
-            record.key
-            for record in records
-            # The scores of a cell that was finished meanwhile may not be in the listing.
-            if record.key not in scored
-            and record.scores_sha256 is not None
-            and not self._path(record.key, ".npz").exists()
+    def _without_scores(self, records: Mapping[str, Record], scored: Collection[str]) -> set[str]:
+        """Return the keys of the done records whose scores are not there."""
+        return {
+            key
+            for key in records.keys() - scored
+            if records[key].scores_sha256 is not None
+            # Those of a cell that was finished meanwhile are not in the listing.
+            and not self._path(key, ".npz").exists()
         }
-        problems = [str(_without_scores(self._path(key, ".npz"))) for key in lacking]
-        return [record for record in records if record.key not in lacking], problems
 
 
-def _without_scores(path: Path) -> DamagedRecordError:
+def _no_scores(path: Path) -> DamagedRecordError:
     return DamagedRecordError(f"the scores {path} are missing: {AGAIN}")
 
 

@@ -32,10 +32,12 @@ _FILES_AT_ONCE = 250
 _Data = bytes | StoreError | None
 
 
-def scan_by_index(root: Path, stamps: Mapping[str, Stamp]) -> tuple[list[Record], list[str]]:
-    """Return the records that are whole, and a line for each other one.
+def scan_by_index(
+    root: Path, stamps: Mapping[str, Stamp]
+) -> tuple[Mapping[str, Record], list[str]]:
+    """Return the records that are whole, by key, and a line for each other one.
 
-    Files of scores need but be there.
+    Files of scores are not looked at.
 
     Args:
         root: The results folder. An index in it is used, and made or renewed where that pays.
@@ -47,6 +49,8 @@ def scan_by_index(root: Path, stamps: Mapping[str, Stamp]) -> tuple[list[Record]
     settled = time.time_ns() - SETTLED_SECONDS * 10**9
     with collector_paused():
         known = read_index(root / INDEX_FILE)
+        if stamps == known.stamps:
+            return known.records, []
         found = {
             key: known.records[key]
             for key, stamp in stamps.items()
@@ -57,7 +61,7 @@ def scan_by_index(root: Path, stamps: Mapping[str, Stamp]) -> tuple[list[Record]
         if sum(stamps[key][1] < settled for key in read) >= INDEX_FROM:
             lasting = {key: stamps[key] for key in found if stamps[key][1] < settled}
             write_index(root / INDEX_FILE, Index(lasting, {key: found[key] for key in lasting}))
-    return list(found.values()), problems
+    return found, problems
 
 
 def _read(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Record], list[str]]:
