@@ -16,6 +16,7 @@ import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -103,23 +104,23 @@ class ArrayCache:
         """Add rows as one shard.
 
         Raises:
+            ValueError: Rows are not all of the cache's shape.
             CacheError: The folder cannot be written, or is full.
         """
         if not rows:
             return
-        stack = np.stack([np.asarray(row, dtype=self.dtype) for row in rows.values()])
-        if self.shape not in (None, stack.shape[1:]):
-            raise ValueError(f"expected rows of shape {self.shape}, got {stack.shape[1:]}")
+        arrays = [np.ascontiguousarray(row, dtype=self.dtype) for row in rows.values()]
+        shape = arrays[0].shape if self.shape is None else self.shape
+        for array in arrays:
+            if array.shape != shape:
+                raise ValueError(f"expected rows of shape {shape}, got {array.shape}")
         name = uuid.uuid4().hex
         temporary = self.folder / f".{name}.tmp"
-        index = {
-            key: zlib.crc32(np.ascontiguousarray(row).data)
-            for key, row in zip(rows, stack, strict=True)
-        }
+        index = {key: zlib.crc32(array.data) for key, array in zip(rows, arrays, strict=True)}
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as file:
-                np.save(file, stack)
+                self._write(file, arrays)
             temporary.replace(self.folder / f"{name}.npy")
             write_atomically(self.folder / f"{name}.json", json.dumps(index).encode())
         except OSError as error:
@@ -130,6 +131,17 @@ class ArrayCache:
                 f"cannot write the cache in {self.folder} ({error.strerror}): free some space or "
                 "name another folder by OSADBENCH_CACHE_DIR"
             ) from error
+
+    def _write(self, file: IO[bytes], arrays: Sequence[npt.NDArray[np.generic]]) -> None:
+        """Write arrays as ``np.save`` writes their stack, which would be a copy of them all."""
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self.dtype),
+            "fortran_order": False,
+            "shape": (len(arrays), *arrays[0].shape),
+        }
+        np.lib.format.write_array_header_1_0(file, header)
+        for array in arrays:
+            file.write(array.data)
 
     def _refresh(self) -> None:
         for path in sorted(self.folder.glob("*.json")):
