@@ -82,6 +82,14 @@ def test_smallest_p_counts_only_pairs_that_differ() -> None:
     assert wilcoxon([0.1] * 6, [0.2] * 5 + [0.1]).smallest_p == 0.0625
 
 
+def test_the_approximation_gives_no_less_than_any_signs_could() -> None:
+    # Four of twenty rows differ, by the same amount: z = -5 / sqrt(7.5 - 60 / 48) = -2, p = .0455.
+    a, b = [0.5] * 20, [0.4] * 4 + [0.5] * 16
+    difference = np.round(np.subtract(a, b), 3)
+    assert scipy.stats.wilcoxon(difference).pvalue == pytest.approx(math.erfc(2 / math.sqrt(2)))
+    assert wilcoxon(a, b) == WilcoxonResult(20, 16, 0.0, 0.125, 0.125, "approx")
+
+
 @pytest.mark.parametrize("n", [0, 1, 3, 25, 60])
 def test_no_difference_gives_one_by_rule(n: int) -> None:
     assert wilcoxon([0.5] * n, [0.5] * n) == WilcoxonResult(n, n, 0.0, 1.0, 1.0, "all-zero")
