@@ -191,3 +191,7 @@ def test_refuses_what_has_no_interval() -> None:
         auroc_interval(LABELS, FIRST, level=95)
     with pytest.raises(ContractError, match="expected 100 or more resamples, got 9"):
         bootstrap_interval(LABELS, FIRST, resamples=9)
+    with pytest.raises(
+        ContractError, match="expected a level of confidence between 0 and 1, got 2"
+    ):
+        bootstrap_difference(LABELS, FIRST, FIRST, level=2)

@@ -13,7 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from osadbench.errors import ContractError
-from osadbench.stats.delong import AurocDifference, AurocInterval, placements, same_order
+from osadbench.stats.delong import (
+    AurocDifference,
+    AurocInterval,
+    check_level,
+    placements,
+    same_order,
+)
 from osadbench.types import FloatArray
 
 __all__ = ["bootstrap_difference", "bootstrap_interval"]
@@ -46,6 +52,7 @@ def bootstrap_interval(
     Raises:
         ContractError: As :func:`osadbench.stats.auroc_interval`; or too few resamples.
     """
+    _check(level, resamples)
     auroc, _, _ = placements(labels, scores)
     (drawn,) = _resampled(labels, [scores], resamples, seed)
     low, high = _limits(drawn, level)
@@ -78,12 +85,13 @@ def bootstrap_difference(
     Raises:
         ContractError: As :func:`bootstrap_interval`; or the lengths differ.
     """
+    _check(level, resamples)
     a, b = (placements(labels, scores)[0] for scores in (first, second))
-    drawn_a, drawn_b = _resampled(labels, [first, second], resamples, seed)
-    drawn = drawn_a - drawn_b
     smallest = 2 / (resamples + 1)
     if same_order(first, second):
         return AurocDifference(a, b, 0.0, 0.0, 0.0, 0.0, 1.0, smallest, "equal")
+    drawn_a, drawn_b = _resampled(labels, [first, second], resamples, seed)
+    drawn = drawn_a - drawn_b
     low, high = _limits(drawn, level)
     # Equal AUROCs of a resample may differ by a rounding error.
     least = min(int((drawn <= 1e-12).sum()), int((drawn >= -1e-12).sum()))
@@ -92,9 +100,13 @@ def bootstrap_difference(
     return AurocDifference(a, b, a - b, low, high, error, p, smallest, "bootstrap")
 
 
+def _check(level: float, resamples: int) -> None:
+    check_level(level)
+    if resamples < 100:
+        raise ContractError(f"expected 100 or more resamples, got {resamples}")
+
+
 def _limits(drawn: FloatArray, level: float) -> tuple[float, float]:
-    if not 0 < level < 1:
-        raise ContractError(f"expected a level of confidence between 0 and 1, got {level:g}")
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -103,8 +115,6 @@ def _resampled(
     labels: npt.ArrayLike, vectors: list[npt.ArrayLike], resamples: int, seed: int
 ) -> list[FloatArray]:
     """Return the AUROCs of the resamples for each vector of scores, float64 ``(resamples,)``."""
-    if resamples < 100:
-        raise ContractError(f"expected 100 or more resamples, got {resamples}")
     truth = np.asarray(labels) == 1
     draws = list(_draws(truth, resamples, np.random.default_rng(seed)))
     return [

@@ -60,7 +60,8 @@ class AurocDifference:
         standard_error: Of the difference.
         p: Two-sided p-value.
         smallest_p: Smallest two-sided p-value that so many images could give if each were free to
-            favour either side, ``2 ** (1 - n)``; p does not go below.
+            favour either side, ``2 ** (1 - n)``, or that so many resamples could; p does not go
+            below.
         method: ``"delong"``, ``"equal"`` (both rank all images alike: p = 1 by rule), ``"limits"``
             (the standard error is 0 though they don't), or ``"bootstrap"``.
     """
@@ -193,9 +194,14 @@ def _square_and_add(
     return max(-1.0, difference - down), min(1.0, difference + up)
 
 
-def _quantile(level: float) -> float:
+def check_level(level: float) -> None:
+    """Raise a ContractError unless a level of confidence is between 0 and 1."""
     if not 0 < level < 1:
         raise ContractError(f"expected a level of confidence between 0 and 1, got {level:g}")
+
+
+def _quantile(level: float) -> float:
+    check_level(level)
     return NormalDist().inv_cdf((1 + level) / 2)
 
 
