@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import pickle
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
@@ -34,6 +35,14 @@ def check_distances() -> None:
     intra, inter = mlep.squared_distance(ANCHOR, POSITIVE), mlep.squared_distance(ANCHOR, NEGATIVE)
     assert intra.mean().item() == pytest.approx(0.045, abs=1e-6)
     assert inter.mean().item() == pytest.approx(0.5925, abs=1e-6)
+
+
+def check_the_videos_score_is_of_the_same_distance() -> None:
+    # The image version predicts no frame. That of the public code is scored by its PSNR, which is
+    # of this distance, of pixels from -1 to 1.
+    frame, predicted = (torch.tensor(pixels) for pixels in ([0.4, 0.4], [0.5, 0.2]))
+    error = mlep.squared_distance(predicted.double(), frame.double()).item()
+    assert 10 * math.log10(1 / (error / 4)) == pytest.approx(22.041200, abs=1e-6)
 
 
 def check_hinge() -> None:
@@ -215,6 +224,13 @@ def squared_to_origin(self: MLEP, network: Any, maps: Sequence[Tensor]) -> Tenso
 
 FAULTS: list[Fault] = [
     Fault("distances summed", mlep, "squared_distance", summed, check_distances),
+    Fault(
+        "distances summed, seen by PSNR",
+        mlep,
+        "squared_distance",
+        summed,
+        check_the_videos_score_is_of_the_same_distance,
+    ),
     Fault("anomalies pulled", mlep, "margin_hinge", pulls_anomalies, check_hinge),
     Fault(
         "hinge after the mean",

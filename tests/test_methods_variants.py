@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from method_tools import end_to_end
+from method_tools import end_to_end, standard_normal
 from planted_faults import Check, Fault, each_check
 from torch import Tensor
-from torch.nn import functional
 
 import osadbench.nn.references as references
 from osadbench.errors import ContractError, ParameterError
@@ -27,6 +26,7 @@ from osadbench.methods.dra_variants import DRA1A, DRA2A, DRA3AN, DRA3AR, DRANonD
 from osadbench.methods.saoe import SAOE
 from osadbench.methods.untrained import Untrained
 from osadbench.nn.endtoend import TrainedFeatures
+from osadbench.nn.heads import Projection
 from osadbench.nn.network_method import NetworkMethod
 from osadbench.nn.sampler import NORMAL, PSEUDO, SEEN
 from osadbench.registry import METHODS
@@ -166,22 +166,6 @@ def test_the_plain_classifier_is_saoe_without_outlier_exposure(smoke: Engine) ->
     assert len(set(scores)) == len(UNSEEN)
 
 
-def test_the_plain_classifiers_loss_is_the_cross_entropy(smoke: Engine) -> None:
-    method = DRANonDisentangled(engine=smoke)
-    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [-1.0, 0.0, 2.0]])
-    codes = torch.tensor([NORMAL, SEEN, PSEUDO])
-
-    def network(maps: Tensor) -> Tensor:
-        return maps[:, :, 0, 0]
-
-    maps = [logits[:, :, None, None]]
-    loss = method.loss(network, maps, codes)
-    assert loss.item() == pytest.approx(0.268020, abs=1e-6)
-    assert loss.item() == pytest.approx(functional.cross_entropy(logits, codes).item())
-    scores = method.image_scores(network, maps)
-    assert scores.tolist() == pytest.approx([-1.686738, 1.201413, 3.126928], abs=1e-6)
-
-
 def test_the_plain_classifier_takes_no_external_images(smoke: Engine) -> None:
     with pytest.raises(ParameterError, match="n_outliers"):
         DRANonDisentangled(n_outliers=3)
@@ -270,11 +254,79 @@ def test_it_has_score_maps(untrained: Untrained) -> None:
 # Faults, planted to see that they are found.
 
 
-def check_ablations_are_scored_with_their_heads_alone() -> None:
-    settings = engine("smoke", device="cpu")
-    for variant, heads in ((DRA1A, 1), (DRA3AN, 3)):
-        method = variant(engine=settings, seed=1, **SHORT).fit(IMAGES, LABELS)
-        assert len(list(method.network_.children())) == heads
+#: Scores of DRA's heads at two scales; a map's channel is a head's score.
+GIVEN = {"seen": (5.2, 4.8), "pseudo": (3.0, 2.0), "residual": (4.1, 4.3), "holistic": (0.4, 0.2)}
+
+
+def given_head(number: int) -> Any:
+    return lambda maps, *reference: maps[:, number, 0, 0]
+
+
+def check_ablations_score_with_the_heads_of_table_3() -> None:
+    scales = list(zip(*GIVEN.values(), strict=True))
+    maps = [torch.tensor(scores, dtype=torch.float64).view(1, 4, 1, 1) for scores in scales]
+    for variant, wanted in ((DRA1A, 5.0), (DRA2A, 7.5), (DRA3AR, 11.7), (DRA3AN, 7.2)):
+        method = variant()
+        method.references_ = [torch.zeros(4, 1, 1)] * 2
+        built: Any = method.build([4])
+        network = {name: given_head(list(GIVEN).index(name)) for name in built}
+        assert method.image_scores(network, maps).tolist() == pytest.approx([wanted], abs=1e-6)
+
+
+class GivenPatches:
+    """A network whose patch scores are its maps, scored by the largest absolute one."""
+
+    def patch_scores(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1).abs().amax(dim=1)
+
+
+def check_ds_takes_the_signed_mean_of_all_patches() -> None:
+    maps = [torch.tensor([3.0, -1.0, 0.0, 0.0]).view(1, 1, 2, 2)] * 2
+    of_the_mean, of_each = 0.5, 1.0
+    for variant, loss in (
+        (DevNetDS, of_the_mean),
+        (DevNetAlexNetDS, of_the_mean),
+        (DevNetResNet50DS, of_the_mean),
+        (DevNetPatchDS, of_each),
+    ):
+        assert variant().image_scores(GivenPatches(), maps).tolist() == [0.5], variant
+        with standard_normal():
+            value = variant().loss(GivenPatches(), maps, torch.tensor([NORMAL]))
+        assert value.item() == loss, variant
+
+
+def check_rep_takes_the_mean_deviation_of_the_dimensions() -> None:
+    maps = [torch.tensor([0.5, -1.0, 2.0]).view(1, 3, 1, 1)] * 2
+    scores = DevNetRep().image_scores(Projection(3, None), maps)
+    assert scores.shape == (1,)
+    assert scores.item() == pytest.approx(0.5)
+    for code, wanted in ((NORMAL, 1.166667), (SEEN, 4.5)):
+        with standard_normal():
+            loss = DevNetRep().loss(Projection(3, None), maps, torch.tensor([code]))
+        assert loss.item() == pytest.approx(wanted, abs=1e-6)
+
+
+def check_table_5_has_backbones_of_its_own() -> None:
+    for variant, backbone in ((DevNetAlexNetDS, "alexnet"), (DevNetResNet50DS, "resnet50")):
+        for preset in ("frozen", "paper", "paper-text"):
+            assert variant.engine_for(preset).backbone == f"{backbone}.tv_in1k"
+
+
+def check_the_plain_classifier_has_no_exposure() -> None:
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.5, 1.5, 0.0], [-1.0, 0.0, 2.0]])
+    codes = torch.tensor([NORMAL, SEEN, PSEUDO])
+
+    def network(maps: Tensor) -> Tensor:
+        return maps[:, :, 0, 0]
+
+    maps = [logits[:, :, None, None]]
+    loss = DRANonDisentangled().loss(network, maps, codes)
+    assert loss.item() == pytest.approx(0.268020, abs=1e-6)
+    scores = DRANonDisentangled().image_scores(network, maps)
+    assert scores.tolist() == pytest.approx([-1.686738, 1.201413, 3.126928], abs=1e-6)
 
 
 def check_untrained_is_left_as_drawn() -> None:
@@ -304,8 +356,56 @@ def references_of_all(training: Any, n: int, seed: int, *, mixed: bool) -> list[
 
 
 FAULTS: list[Fault] = [
+    *(
+        Fault(
+            f"{variant.name} keeps all heads",
+            variant,
+            "fixed",
+            {},
+            check_ablations_score_with_the_heads_of_table_3,
+        )
+        for variant in (DRA1A, DRA2A, DRA3AR, DRA3AN)
+    ),
+    *(
+        Fault(
+            f"{variant.name} takes the top K",
+            variant,
+            "fixed",
+            {},
+            check_ds_takes_the_signed_mean_of_all_patches,
+        )
+        for variant in (DevNetDS, DevNetAlexNetDS, DevNetResNet50DS, DevNetPatchDS)
+    ),
     Fault(
-        "all heads are kept", DRA1A, "fixed", {}, check_ablations_are_scored_with_their_heads_alone
+        "devnet-patch-ds learns from the mean",
+        DevNetPatchDS,
+        "fixed",
+        {"head": "ds"},
+        check_ds_takes_the_signed_mean_of_all_patches,
+    ),
+    Fault(
+        "devnet-rep takes the top K",
+        DevNetRep,
+        "fixed",
+        {},
+        check_rep_takes_the_mean_deviation_of_the_dimensions,
+    ),
+    *(
+        Fault(
+            f"{variant.name} takes the preset's backbone",
+            variant,
+            "engine_settings",
+            {},
+            check_table_5_has_backbones_of_its_own,
+        )
+        for variant in (DevNetAlexNetDS, DevNetResNet50DS)
+    ),
+    Fault(
+        "dra-nondisentangled is exposed to outliers",
+        DRANonDisentangled,
+        "fixed",
+        {},
+        check_the_plain_classifier_has_no_exposure,
     ),
     Fault("it is trained", Untrained, "fixed", {"epochs": 1}, check_untrained_is_left_as_drawn),
     Fault(

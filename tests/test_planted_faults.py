@@ -58,3 +58,5 @@ def test_every_method_has_two_faults_or_more(name: str) -> None:
     module = "test_methods_variants" if shared else f"test_methods_{file}"
     found = len(LISTS.get(module, []))
     assert found >= 2, f"{name}: expected two or more FAULTS in tests/{module}.py, got {found}"
+    own = [fault for fault in LISTS.get(module, []) if fault.target is METHODS.get(name)]
+    assert own or not shared, f"{name}: expected a fault in the class itself in tests/{module}.py"
