@@ -14,6 +14,7 @@ from osadbench.params import digest
 
 __all__ = [
     "NORMAL_CLASS",
+    "NO_WEIGHTS",
     "Adaptation",
     "Float32Array",
     "FloatArray",
@@ -34,6 +35,9 @@ Float32Array = npt.NDArray[np.float32]
 
 #: Class name of normal images in every manifest, as in the MVTec AD layout.
 NORMAL_CLASS = "good"
+
+#: What a record's weights are where the method uses no backbone.
+NO_WEIGHTS = "none"
 
 #: Stands between source and target in the name of a row: ``grid->carpet``.
 _ARROW = "->"
@@ -294,6 +298,36 @@ class Record:
     scores_sha256: str | None = None
     departures: dict[str, Any] = field(default_factory=dict)
     schema: int = 1
+
+    @property
+    def place(self) -> str:
+        """``dataset/category``, or the dataset where there are no categories."""
+        return place_name(self.dataset, self.category)
+
+    @property
+    def preset(self) -> str:
+        """Name of the engine's preset, ``""`` where none is recorded."""
+        return str(self.engine.get("preset", ""))
+
+    @property
+    def manifest(self) -> str:
+        """Digest of the images' manifest, ``""`` where none is recorded."""
+        return str(self.split.get("manifest", ""))
+
+    @property
+    def outlier_source(self) -> str:
+        """Where the external outliers came from, ``""`` without any."""
+        return str((self.split.get("outliers") or {}).get("source", ""))
+
+    @property
+    def has_own_backbone(self) -> bool:
+        """Whether the weights are those of a backbone that the method names itself."""
+        return "backbone" in self.departures
+
+    @property
+    def uses_engine_backbone(self) -> bool:
+        """Whether the weights are those of the engine's backbone."""
+        return self.weights != NO_WEIGHTS and not self.has_own_backbone
 
     @property
     def seconds(self) -> float:

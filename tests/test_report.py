@@ -477,3 +477,16 @@ def test_a_report_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_a_record_says_of_its_images_and_weights() -> None:
+    plain = record()
+    assert (plain.place, plain.preset) == ("elpv", "frozen")
+    assert (plain.manifest, plain.outlier_source) == ("", "")
+    split = {"manifest": "0a1b", "outliers": {"source": "lag", "digest": "2c", "images": 9}}
+    whole = record(dataset="mvtec", category="grid", split=split)
+    assert (whole.place, whole.manifest, whole.outlier_source) == ("mvtec/grid", "0a1b", "lag")
+    own = record(departures={"backbone": "vgg16"})
+    bare = record(weights="none")
+    found = [(r.has_own_backbone, r.uses_engine_backbone) for r in (plain, own, bare)]
+    assert found == [(False, True), (True, False), (False, False)]

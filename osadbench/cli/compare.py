@@ -25,7 +25,7 @@ from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.report.difference_parts import Side
 from osadbench.report.differences import differences
 from osadbench.report.differences_text import render_differences
-from osadbench.report.grouping import manifest_of, tell_apart
+from osadbench.report.grouping import tell_apart
 from osadbench.store import Store
 from osadbench.types import Record
 
@@ -118,7 +118,7 @@ def _beginnings(text: str) -> Iterator[tuple[Path, str]]:
 def _side(asked: _Asked, label: str, read: Callable[[Path], tuple[Store, list[Record]]]) -> Side:
     store, records = read(asked.folder)
     records = tell_apart(records)
-    presets = {str(record.engine.get("preset")) for record in records}
+    presets = {record.preset for record in records}
     if SMOKE not in asked.chosen:
         records = measured(records)
     for word in asked.chosen:
@@ -139,13 +139,13 @@ def _side(asked: _Asked, label: str, read: Callable[[Path], tuple[Store, list[Re
 def _fits(record: Record, word: str, presets: set[str]) -> bool:
     name, equals, value = word.partition("=")
     if name in ("weights", "manifest") and equals:
-        found = record.weights if name == "weights" else manifest_of(record)
+        found = record.weights if name == "weights" else record.manifest
         # A digest is given without its kind: a colon ends what chooses.
         return found.startswith(value) or found.partition(":")[2].startswith(value)
     if equals:
         return str(record.engine.get(name)).replace(" ", "") == value.replace(" ", "")
     if word in presets:
-        return record.engine.get("preset") == word
+        return record.preset == word
     commit = str(record.provenance.get("commit") or "")
     return len(word) >= 7 and commit.startswith(word.lower())
 
@@ -155,7 +155,7 @@ def _known(records: list[Record], word: str) -> str:
     if equals:
         return did_you_mean(name, {"weights", "manifest", *(k for r in records for k in r.engine)})
     commits = {str(r.provenance.get("commit") or "unknown")[:10] for r in records}
-    return did_you_mean(word, {*(str(r.engine.get("preset")) for r in records), *commits})
+    return did_you_mean(word, {*(r.preset for r in records), *commits})
 
 
 COMMANDS = (compare,)

@@ -213,7 +213,7 @@ def reading(records: Sequence[Record]) -> AbstractContextManager[Counted]:
 
 def measured(records: Sequence[Record]) -> list[Record]:
     """Return the records without those of the preset smoke."""
-    return [record for record in records if record.engine.get("preset") != SMOKE]
+    return [record for record in records if record.preset != SMOKE]
 
 
 def split_words(texts: Sequence[str]) -> list[str]:

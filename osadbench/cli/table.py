@@ -129,8 +129,7 @@ def echo_table(
 
 
 def _is_of(record: Record, preset: str | None) -> bool:
-    name = record.engine.get("preset")
-    return name != SMOKE if preset is None else name == preset
+    return record.preset != SMOKE if preset is None else record.preset == preset
 
 
 def _labels() -> Labels:

@@ -16,13 +16,10 @@ from osadbench.plan.cell import Cell
 from osadbench.plan.request import Component, Request
 from osadbench.registry import METHODS
 from osadbench.settings import Engine
-from osadbench.types import Manifest, Split
+from osadbench.types import NO_WEIGHTS, Manifest, Split
 from osadbench.weights import WeightsFile
 
 __all__ = ["Column", "columns_of", "method_label", "with_parameters"]
-
-#: Identity of the weights of methods that use no backbone.
-NO_WEIGHTS = "none"
 
 
 def method_label(method: Component, preset: str) -> str:

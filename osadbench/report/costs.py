@@ -19,7 +19,7 @@ def costs_of(records: Sequence[Record], columns: Sequence[str]) -> tuple[Cost, .
     cells: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record.status == "done":
-            key = (str(record.engine.get("preset", "")), record.label)
+            key = (record.preset, record.label)
             cells.setdefault(key, []).append(record)
     ordered = sorted(cells, key=lambda key: (key[0], columns.index(key[1])))
     costs = (_cost(*key, cells[key]) for key in ordered)

@@ -9,9 +9,9 @@ from operator import attrgetter
 from typing import Any
 
 from osadbench.params import canonical_json
-from osadbench.report.grouping import NO_WEIGHTS, shared
+from osadbench.report.grouping import shared
 from osadbench.report.parts import ColumnFacts, Setting
-from osadbench.types import Record
+from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = ["assignments", "column_notes", "facts_of", "short_weights"]
 
@@ -53,7 +53,7 @@ def facts_of(label: str, records: Sequence[Record]) -> ColumnFacts:
 
 
 def _departures(record: Record) -> Mapping[str, Any]:
-    if "backbone" not in record.departures:
+    if not record.has_own_backbone:
         return record.departures
     return {**record.departures, "weights": record.weights}
 

@@ -9,24 +9,18 @@ from typing import Any
 
 from osadbench.params import canonical_json
 from osadbench.report.parts import Setting
-from osadbench.types import Record, place_name
+from osadbench.types import NO_WEIGHTS, Record, place_name
 
 __all__ = [
-    "NO_WEIGHTS",
     "ambiguous_places",
     "blocks_of",
     "by_setting",
-    "manifest_of",
-    "place_of",
     "shared",
     "tell_apart",
 ]
 
 _Request = tuple[str, str, str, int, str]
 _Key = tuple[str, int, str, str, str, int]
-
-#: What a record's weights are where the method uses no backbone.
-NO_WEIGHTS = "none"
 
 
 def shared(records: Iterable[Record], field: str) -> list[Any]:
@@ -45,19 +39,15 @@ def tell_apart(records: Sequence[Record]) -> list[Record]:
         return list(records)
     sources: dict[tuple[str, ...], set[str]] = {}
     for record in records:
-        place = (record.label, record.protocol, canonical_json(record.engine), place_of(record))
-        sources.setdefault(place, set()).add(_source(record))
+        place = (record.label, record.protocol, canonical_json(record.engine), record.place)
+        sources.setdefault(place, set()).add(record.outlier_source)
     several = {place[0] for place, found in sources.items() if len(found - {""}) > 1}
     return [
-        replace(record, label=f"{record.label} (outliers {_source(record)})")
-        if record.label in several and _source(record)
+        replace(record, label=f"{record.label} (outliers {record.outlier_source})")
+        if record.label in several and record.outlier_source
         else record
         for record in records
     ]
-
-
-def _source(record: Record) -> str:
-    return str((record.split.get("outliers") or {}).get("source", ""))
 
 
 def blocks_of(records: Iterable[Record]) -> list[list[Record]]:
@@ -106,15 +96,15 @@ def _by_request(blocks: Sequence[Sequence[Record]]) -> dict[_Request, list[Recor
     places: dict[tuple[str, str, str], dict[str, list[Sequence[Record]]]] = {}
     for block in blocks:
         one = block[0]
-        place = (one.protocol, canonical_json(one.engine), place_of(one))
-        places.setdefault(place, {}).setdefault(manifest_of(one), []).append(block)
+        place = (one.protocol, canonical_json(one.engine), one.place)
+        places.setdefault(place, {}).setdefault(one.manifest, []).append(block)
     found: dict[_Request, list[Record]] = {}
     for (protocol, engine, _), by_manifest in places.items():
         for images, manifest in enumerate(_newest_first(by_manifest)):
             for block in by_manifest[manifest]:
                 one = block[0]
                 name = place_name(one.dataset, one.category if one.known_class else "")
-                key = (protocol, str(one.engine.get("preset", "")), engine, images, name)
+                key = (protocol, one.preset, engine, images, name)
                 found.setdefault(key, []).extend(block)
     return found
 
@@ -134,21 +124,11 @@ def _newest_first(by_manifest: Mapping[str, Sequence[Sequence[Record]]]) -> list
     return sorted(by_manifest, key=lambda manifest: (-started[manifest], manifest))
 
 
-def manifest_of(record: Record) -> str:
-    """Return the digest of the images' manifest, ``""`` where none is recorded."""
-    return str(record.split.get("manifest", ""))
-
-
-def place_of(record: Record) -> str:
-    """Return ``dataset/category``, or the dataset where there are no categories."""
-    return place_name(record.dataset, record.category)
-
-
 def ambiguous_places(blocks: Iterable[Sequence[Record]]) -> set[str]:
     """Return the datasets and categories that stand for images of several manifests."""
     manifests: dict[str, set[str]] = {}
     for block in blocks:
-        manifests.setdefault(place_of(block[0]), set()).add(manifest_of(block[0]))
+        manifests.setdefault(block[0].place, set()).add(block[0].manifest)
     return {place for place, found in manifests.items() if len(found) > 1}
 
 
@@ -166,7 +146,7 @@ def _tables(members: Sequence[Record]) -> Iterator[tuple[int, str, Sequence[Reco
             yield shots, weights, table
     if any(id(r) not in placed for r in unlabelled):
         # Those whose weights no table has, with all that stand in every table.
-        left = [r for r in unlabelled if not (_is_own(r) and id(r) in placed)]
+        left = [r for r in unlabelled if not (r.uses_engine_backbone and id(r) in placed)]
         for weights, table in _by_weights(left, 0):
             yield 0, weights, table
 
@@ -178,11 +158,11 @@ def _tested_alike(unlabelled: Sequence[Record], labelled: Sequence[Record]) -> l
     """
     if not unlabelled:
         return []
-    tested = {(place_of(r), r.row, r.seed): r.split.get("test_digest") for r in labelled}
+    tested = {(r.place, r.row, r.seed): r.split.get("test_digest") for r in labelled}
 
     def fits(record: Record) -> bool:
         own = record.split.get("test_digest")
-        return tested.get((place_of(record), record.row, record.seed), own) == own
+        return tested.get((record.place, record.row, record.seed), own) == own
 
     return [record for record in unlabelled if fits(record)]
 
@@ -190,17 +170,17 @@ def _tested_alike(unlabelled: Sequence[Record], labelled: Sequence[Record]) -> l
 def _by_weights(members: Sequence[Record], shots: int) -> list[tuple[str, Sequence[Record]]]:
     """Return weights and records of each table of one number of shots."""
     kinds = {(r.weights, id(r.departures)) for r in members}
-    if len(kinds) == 1 and _is_own(members[0]):
+    if len(kinds) == 1 and members[0].uses_engine_backbone:
         return [(members[0].weights, members)]
-    used = [r for r in members if _is_own(r)]
+    used = [r for r in members if r.uses_engine_backbone]
     weights = {r.weights for r in used if r.shots == shots} or {r.weights for r in used}
     met: dict[str, set[str]] = {}
     for record in members:
-        if not _is_own(record):
+        if not record.uses_engine_backbone:
             met.setdefault(record.label, set()).add(record.weights)
     tables: dict[str, list[Record]] = {}
     for record in members:
-        if _is_own(record):
+        if record.uses_engine_backbone:
             places = weights & {record.weights}
         elif len(met[record.label]) > 1:
             # Random and trained weights of a method's own backbone: each goes with its kind.
@@ -211,11 +191,6 @@ def _by_weights(members: Sequence[Record], shots: int) -> list[tuple[str, Sequen
         for place in places:
             tables.setdefault(place, []).append(record)
     return sorted(tables.items())
-
-
-def _is_own(record: Record) -> bool:
-    """Whether the record's weights are those of the engine's backbone."""
-    return record.weights != NO_WEIGHTS and "backbone" not in record.departures
 
 
 def _kind(weights: str) -> str:

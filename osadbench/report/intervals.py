@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from osadbench.errors import ContractError
-from osadbench.report.grouping import place_of
 from osadbench.report.pairing import CellPlace
 from osadbench.report.parts import DIGITS
 from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
@@ -68,15 +67,14 @@ def cell_intervals(
                 interval = interval_of(table.labels, table.scores, level=level)
             except ContractError as error:
                 reason = str(error)
-        preset = str(record.engine.get("preset", ""))
         found = None if interval else reason
-        cells.append(CellInterval(preset, _place(record), level, interval, found))
+        cells.append(CellInterval(record.preset, _place(record), level, interval, found))
     return sorted(cells, key=lambda cell: (cell.preset, cell.place))
 
 
 def _place(record: Record) -> CellPlace:
     return CellPlace(
-        record.protocol, place_of(record), record.row, record.shots, record.label, record.seed
+        record.protocol, record.place, record.row, record.shots, record.label, record.seed
     )
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from osadbench.errors import UsageError
-from osadbench.report.grouping import manifest_of, place_of
 from osadbench.types import Record, split_title
 
 __all__ = ["CellPlace", "Pair", "pair_records"]
@@ -67,7 +66,7 @@ def _by_place(records: Sequence[Record], name: str, by_label: bool) -> dict[Cell
     for record in sorted(records, key=lambda record: (record.label, record.row, record.seed)):
         label = record.label if by_label else ""
         place = CellPlace(
-            record.protocol, place_of(record), record.row, record.shots, label, record.seed
+            record.protocol, record.place, record.row, record.shots, label, record.seed
         )
         other = found.setdefault(place, record)
         if other is not record:
@@ -81,12 +80,12 @@ def _by_place(records: Sequence[Record], name: str, by_label: bool) -> dict[Cell
 def _apart(record: Record, other: Record) -> list[str]:
     """Return what tells two records of one place apart, as it is typed."""
     a, b = record.engine, other.engine
-    if a.get("preset") != b.get("preset"):
-        return [str(a.get("preset")), str(b.get("preset"))]
+    if record.preset != other.preset:
+        return [record.preset, other.preset]
     for key in sorted({*a, *b}):
         if a.get(key) != b.get(key):
             return [f"{key}={a.get(key)}", f"{key}={b.get(key)}"]
-    if manifest_of(record) != manifest_of(other):
-        return [f"manifest={manifest_of(one)[:12]}" for one in (record, other)]
+    if record.manifest != other.manifest:
+        return [f"manifest={one.manifest[:12]}" for one in (record, other)]
     digests = (one.weights.rpartition(":")[2][:12] for one in (record, other))
     return [f"weights={digest}" for digest in digests]

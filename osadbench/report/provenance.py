@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from osadbench.errors import StoreError
 from osadbench.report.facts import short_weights
-from osadbench.report.grouping import NO_WEIGHTS
-from osadbench.types import Record
+from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = [
     "Origins",
@@ -75,7 +74,7 @@ def origins_of(records: Iterable[Record]) -> Origins:
             # Thousands of records share a mapping.
             found = made.get("versions")
             versions[id(found)] = found or {}
-            own = record.weights if "backbone" in record.departures else ""
+            own = record.weights if record.has_own_backbone else ""
             origin = (
                 record.label,
                 record.schema,

@@ -16,7 +16,6 @@ from osadbench.report.cells import (
     values_of,
 )
 from osadbench.report.facts import column_notes, facts_of
-from osadbench.report.grouping import manifest_of, place_of
 from osadbench.report.parts import DIGITS, Cell, Row, Setting, Table
 from osadbench.report.provenance import (
     mixtures,
@@ -151,7 +150,7 @@ def finish_table(
     facts = tuple(facts_of(label, by_label[label]) for label in table.columns)
     # Thousands of records share a split.
     splits = {(r.dataset, r.category, id(r.split)): r for r in records}.values()
-    manifests = {place_of(r): manifest_of(r) for r in sorted(splits, key=place_of)}
+    manifests = {r.place: r.manifest for r in sorted(splits, key=lambda record: record.place)}
     notes = [
         *column_notes(table.setting, facts),
         *_image_notes(manifests, options.ambiguous),

@@ -7,9 +7,9 @@ from itertools import groupby
 
 from osadbench.metrics import METRICS
 from osadbench.report.facts import short_weights
-from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.report.parts import DIGITS, Cell, Comparison, Cost, Report, Row, Setting, Table
 from osadbench.report.sheets import effect_text, p_text
+from osadbench.types import NO_WEIGHTS
 
 __all__ = [
     "COSTS_HEADING",

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 
 from osadbench.errors import StoreError
 from osadbench.report.facts import short_weights
-from osadbench.report.grouping import NO_WEIGHTS, manifest_of, place_of
-from osadbench.types import Record
+from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = ["Makes", "makes_of"]
 
@@ -69,25 +68,23 @@ def makes_of(records: Iterable[Record]) -> Makes:
 
 def _aspects(record: Record) -> Iterator[tuple[str, str]]:
     """Yield what all results of a table should share, each aspect with its value."""
-    place = place_of(record)
-    yield "preset", str(record.engine.get("preset", ""))
+    yield "preset", record.preset
     for key, value in record.engine.items():
         if key == "image_sizes" and record.engine.get("train_backbone"):
             # Under presets that train the backbone, each dataset has its own.
-            yield f"image sizes of {place}", str(value)
+            yield f"image sizes of {record.place}", str(value)
         elif key != "preset":
             yield f"engine setting {key}", str(value)
     if record.weights != NO_WEIGHTS:
-        whose = f" of {record.label}" if "backbone" in record.departures else ""
+        whose = f" of {record.label}" if record.has_own_backbone else ""
         yield f"weights{whose}", short_weights(record.weights)
     versions = record.provenance.get("versions") or {}
     for package, version in versions.items():
         if version is not None and package not in _IDLE:
             yield f"version of {package}", str(version)
-    yield f"images of {place}", manifest_of(record)[:12]
-    source = (record.split.get("outliers") or {}).get("source")
-    if source:
-        yield f"outliers of {record.label} on {place}", str(source)
+    yield f"images of {record.place}", record.manifest[:12]
+    if record.outlier_source:
+        yield f"outliers of {record.label} on {record.place}", record.outlier_source
 
 
 def _most_common(values: Counter[str]) -> str:

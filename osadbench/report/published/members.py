@@ -13,6 +13,7 @@ from osadbench.experiments import (
     has_cell,
     method_on,
     plain_name,
+    protocol_of,
 )
 from osadbench.report.published.makes import Makes
 from osadbench.types import Record
@@ -51,14 +52,14 @@ def find_records(
         labels: What the records call methods and protocols.
     """
     index = _index(records)
-    presets = sorted({str(record.engine.get("preset", "")) for record in records})
+    presets = sorted({record.preset for record in records})
     found: Found = {}
     for i, row in enumerate(rows):
         for j, column in enumerate(experiment.columns):
             if column.method and has_cell(row, column):
                 method = method_on(experiment, column, row.dataset)
                 names = {preset: labels.method(preset, method) for preset in presets}
-                protocol = labels.protocol(column.protocol or row.block.protocol)
+                protocol = labels.protocol(protocol_of(row, column))
                 found[i, j] = [
                     _records_of(index, member, names, protocol, column, experiment.seeds)
                     for member in row.members
@@ -99,12 +100,12 @@ def _records_of(
         record
         for key in keys
         for record in index.get(key, ())
-        if record.label == labels[str(record.engine.get("preset", ""))]
+        if record.label == labels[record.preset]
         # Without labels, results are the same for all shots.
         and record.shots in (0, column.cell_shots)
         and record.seed in seeds
         and _is_from(record, column.source)
-        and _fits_outliers(record, column.outliers)
+        and column.outliers in ("", record.outlier_source)
     ]
 
 
@@ -112,10 +113,6 @@ def _is_from(record: Record, source: str) -> bool:
     """Whether a record was trained on a source, or without one on the category it was tested on."""
     trained, arrow, _ = record.row.partition("->")
     return (trained if arrow else "") == source
-
-
-def _fits_outliers(record: Record, source: str) -> bool:
-    return not source or (record.split.get("outliers") or {}).get("source") == source
 
 
 def choose(records: Sequence[Record], makes: Makes) -> MemberRecords:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from osadbench.experiments import Experiment
 from osadbench.report.facts import column_notes, facts_of
-from osadbench.report.grouping import NO_WEIGHTS
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import origins_of, provenance_notes
 from osadbench.report.published.makes import Makes
 from osadbench.report.wording import engine_text
-from osadbench.types import Record
+from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = ["made_of", "notes_of"]
 
@@ -26,13 +25,11 @@ def made_of(records: Sequence[Record], makes: Makes) -> str:
 
 def _setting(records: Sequence[Record]) -> Setting:
     """Return what records of one make have in common."""
-    backbones = (r for r in records if r.weights != NO_WEIGHTS and "backbone" not in r.departures)
-    record = next(backbones, records[0])
-    weights = NO_WEIGHTS if "backbone" in record.departures else record.weights
-    engine = record.engine
+    record = next((r for r in records if r.uses_engine_backbone), records[0])
+    weights = record.weights if record.uses_engine_backbone else NO_WEIGHTS
     shots = max(r.shots for r in records)
-    preset, backbone = (str(engine.get(key, "")) for key in ("preset", "backbone"))
-    return Setting("", shots, preset, backbone, weights, engine)
+    backbone = str(record.engine.get("backbone", ""))
+    return Setting("", shots, record.preset, backbone, weights, record.engine)
 
 
 def notes_of(
