@@ -12,7 +12,15 @@ import pydantic
 
 from osadbench.errors import ContractError
 from osadbench.method import check_training_data
-from osadbench.nn import episodes, features, images, optimise, sampler
+from osadbench.nn import (
+    episode_pool,
+    episodes,
+    features,
+    images,
+    meta_learning,
+    optimise,
+    sampler,
+)
 from osadbench.nn.network_method import NetworkMethod
 from osadbench.nn.schedule import OptimiserParams
 from osadbench.params import resolve_params
@@ -102,17 +110,15 @@ class AHL(NetworkMethod):
     Ours: first-order gradients and a step after every batch; a copy's latest scores, on at most 48
     normals and brought from the base's targets to the labels' scale, in place of the LSTM that
     predicts them; clusters on pooled maps of the largest images, made before any training, so that
-    data without clusters are refused at once; CutPaste's scars, and under DRAEM's masks the image
-    itself in place of textures; batch norm that keeps the statistics of the first stage and is
-    trained in the form in which it scores; for DevNet, pseudo anomalies as anomalies; another
-    domain's normals, which bring no anomalies for episodes, are learnt by the base's loss. The
-    public code's clusters that are prefixes of the file list, dead residual head, steps before
-    their gradients, references that differ between scales and model choice by test scores are not
-    taken over.
+    data without clusters are refused at once; CutMix within one image, as DRA's, where the code
+    pastes from another; CutPaste's scars, and under DRAEM's masks the image itself in place of
+    textures; batch norm that keeps the statistics of the first stage and is trained in the form in
+    which it scores; for DevNet, pseudo anomalies as anomalies; another domain's normals, which
+    bring no anomalies for episodes, are learnt by the base's loss. The public code's clusters that
+    are prefixes of the file list, dead residual head, steps before their gradients, references that
+    differ between scales and model choice by test scores are not taken over.
     Frozen: as for the base. For time the second stage makes ten steps, one per epoch, on batches of
-    12, at 5e-4: so few do not settle at 2e-3. On ``synthetic`` (difficulty 0.8, general, one and
-    ten shots, two seeds, three categories, images of 128 and 96 pixels) it changed the base's mean
-    AUROC by +.028 for DRA and -.002 for DevNet; at 2e-3 by +.024 and -.027.
+    12; at 5e-4 in place of 2e-3, which leaves so few steps no time to settle.
     """
 
     Params: ClassVar[type[AHLParams]] = AHLParams
@@ -226,11 +232,11 @@ class AHL(NetworkMethod):
         """Learn from episodes; the last step's model stays."""
         # The copies are scored as the base scores, with its references.
         self.base.after_training(network, training)
-        learner = episodes.MetaLearner(
+        learner = meta_learning.MetaLearner(
             network=network,
             loss=self._episode_loss,
             scores=self._label_scale_scores,
-            pool=episodes.ViewPool(training, self.clusters_, self.p.pseudo_views),
+            pool=episode_pool.EpisodePool(training, self.clusters_, self.p.pseudo_views),
             episodes=episodes.make_episodes(len(self.clusters_), training.sampler.anomalies),
             inner_steps=self.p.inner_steps,
             inner_lr=self.p.inner_lr,

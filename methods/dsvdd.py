@@ -103,8 +103,9 @@ class DeepSVDD(HypersphereMethod):
     of the centre of exactly 0 move up.
     Frozen: another network, hence the name dsvdd-frozen: the pooled features of the backbone,
     scaled to a mean square of 1 over the training normals, go through two bias-free layers (256,
-    128); batches of 128, 50 epochs of the auto-encoder and of the training, at 1e-4 throughout.
-    ``meanfeature`` is the control that has no trained layers.
+    128); batches of 128, 50 epochs of the auto-encoder and of the training, at 1e-4 throughout,
+    with the auto-encoder's weight decay of Deep SAD's code, 0.5e-3. ``meanfeature`` is the control
+    that has no trained layers.
     """
 
     Params: ClassVar[type[DeepSVDDParams]] = DeepSVDDParams
@@ -153,8 +154,7 @@ class DeepSVDD(HypersphereMethod):
 
     def sampler(self, labels: Tensor) -> samplers.Sampler:
         """Return shuffled passes over the normals, whatever else is there."""
-        normals_only = labels.where(labels == samplers.NORMAL, samplers.OUTLIER)
-        return super().sampler(normals_only)
+        return samplers.normals_only(labels, self.p.batch_size)
 
     def start_epoch(self, epoch: int) -> None:
         """Note the epoch: the radius is fitted after the warm-up only."""

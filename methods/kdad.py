@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 import pydantic
 
 from osadbench.nn import distillation
-from osadbench.nn.network_method import NetworkMethod
-from osadbench.nn.schedule import OptimiserParams
+from osadbench.nn.distillation_method import DistillationMethod, DistillationParams
 from osadbench.nn.taps import Tap
 from osadbench.registry import register_method
 from osadbench.types import Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-    from osadbench.nn.sampler import Sampler
 
 __all__ = ["KDAD", "KDADParams"]
 
@@ -32,31 +29,18 @@ _PAPER = {
 }
 
 
-class KDADParams(OptimiserParams):
+class KDADParams(DistillationParams):
     """Parameters of KDAD.
 
     Attributes:
-        value_weight: Weight of the squared error beside the direction: 0.01 in the public code; for
-            MVTec AD its configuration's comments say 0.5.
-        lr: As in the public code.
-        weight_decay: None in the public code.
-        batch_size: As in the public code.
         epochs: The public code's 601 for MVTec AD. For other datasets no source has a number.
-        steps_per_epoch: 0: an epoch is a pass over the normal images.
-        gradient_clip: None in the public code.
     """
 
-    value_weight: float = pydantic.Field(default=0.01, ge=0)
-    lr: float = pydantic.Field(default=1e-3, gt=0)
-    weight_decay: float = pydantic.Field(default=0.0, ge=0)
-    batch_size: int = pydantic.Field(default=64, ge=2)
     epochs: int = pydantic.Field(default=601, ge=0)
-    steps_per_epoch: int = pydantic.Field(default=0, ge=0)
-    gradient_clip: float = pydantic.Field(default=0.0, ge=0)
 
 
 @register_method("kdad")
-class KDAD(NetworkMethod):
+class KDAD(DistillationMethod):
     """A small student imitates a frozen VGG-16 on normals; where it fails to, there is an anomaly.
 
     Unsupervised: labelled anomalies never reach it, so one- and ten-shot results are one.
@@ -91,7 +75,6 @@ class KDAD(NetworkMethod):
         "paper-text": _PAPER,
         "smoke": {**_PAPER, "backbone": "vgg11", "image_sizes": (32,)},
     }
-    supervised: ClassVar[bool] = False
     reads_pixels: bool = True
     #: Of VGG-16 these are pools two to five.
     taps: ClassVar[tuple[Tap, ...]] = tuple(Tap(r, max_pool=True) for r in (2, 4, 8, 16))
@@ -111,10 +94,6 @@ class KDAD(NetworkMethod):
         if self.engine.train_backbone:
             return "kdad's teacher stays as it is: leave engine.train_backbone as the preset has it"
         return None
-
-    def sampler(self, labels: Tensor) -> Sampler:
-        """Return passes over the normals."""
-        return distillation.normals_only(labels, self.p.batch_size)
 
     def build(self, channels: Sequence[int]) -> nn.Module:
         """Return the student, whose maps have the teacher's channels."""

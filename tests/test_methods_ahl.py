@@ -11,6 +11,7 @@ from method_tools import end_to_end
 from planted_faults import Check, Fault, each_check
 from torch import Tensor
 
+import osadbench.nn.episode_pool
 import osadbench.nn.episodes
 import osadbench.nn.heads
 import osadbench.nn.optimise
@@ -187,7 +188,7 @@ def test_no_view_is_missing_after_precompute(
     # A small cluster may ask for a few views more than the shared ones.
     fit(settings)
     assert all(view.kind in episodes.KINDS for _, view in computed)
-    assert len(computed) <= 2 * len(episodes.KINDS) * episodes.MIN_PSEUDO
+    assert len(computed) <= 2 * len(episodes.KINDS) * osadbench.nn.episode_pool.MIN_PSEUDO
     computed.clear()
     fit(settings)
     assert computed == []

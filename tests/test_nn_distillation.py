@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from osadbench.nn.distillation import Bottleneck, Student
-from osadbench.nn.sampler import NORMAL
 
 #: The module itself: a fault planted in the stand-in of ``osadbench.nn`` would reach nobody.
 distillation = importlib.import_module("osadbench.nn.distillation")
@@ -53,16 +52,6 @@ def check_patches_are_compared_by_their_channels() -> None:
     opposite = distillation.direction_distance(student, -student)
     assert opposite.flatten().tolist() == near([2.0, 2.0])
     assert opposite.shape == (1, 1, 2)
-
-
-def check_only_normals_are_drawn() -> None:
-    labels = torch.tensor([1, 0, 0, 2, 0, 1, 0])
-    sampler = distillation.normals_only(labels, 3)
-    draws = [sampler.draw() for _ in range(4)]
-    assert sampler.steps_per_pass == 2
-    assert [len(indices) for indices, _ in draws] == [3, 1, 3, 1]
-    assert sorted(torch.cat([indices for indices, _ in draws[:2]]).tolist()) == [1, 2, 4, 6]
-    assert all((codes == NORMAL).all() for _, codes in draws)
 
 
 def student_layers() -> list[list[str]]:
@@ -195,13 +184,6 @@ FAULTS: list[Fault] = [
         "direction_distance",
         lambda student, teacher: functional.cosine_similarity(student, teacher, dim=1),
         check_patches_are_compared_by_their_channels,
-    ),
-    Fault(
-        "labelled anomalies are drawn",
-        distillation,
-        "normals_only",
-        lambda labels, batch_size: distillation.ShuffledSampler(labels, batch_size=batch_size),
-        check_only_normals_are_drawn,
     ),
     Fault(
         "batch norm before a pool",

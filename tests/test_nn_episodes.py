@@ -12,17 +12,22 @@ import torch
 from planted_faults import Check, Fault, each_check
 from torch import Tensor, nn
 
+import osadbench.nn.episode_pool
 import osadbench.nn.episodes
+import osadbench.nn.meta_learning
 from osadbench.errors import ContractError
-from osadbench.nn.episodes import KINDS, Episode, MetaLearner, Side, ViewPool
+from osadbench.nn.episode_pool import EpisodePool
+from osadbench.nn.episodes import KINDS, Episode, Side
 from osadbench.nn.features import Request
 from osadbench.nn.fitting import Training
+from osadbench.nn.meta_learning import MetaLearner
 from osadbench.nn.optimise import optimise
 from osadbench.nn.sampler import NORMAL, PSEUDO, REFERENCE, SEEN, BalancedSampler
 from osadbench.nn.schedule import OptimiserParams
 from osadbench.settings import engine
 
 episodes = osadbench.nn.episodes
+meta_learning = osadbench.nn.meta_learning
 VIEW_KINDS = ("plain", "rotate", *KINDS)
 
 
@@ -165,8 +170,8 @@ class Recorded:
 CLUSTERS = [[0, 3, 6, 9], [1, 4, 7], [2, 5, 8, 10, 11]]
 
 
-def pool_of(recorded: Recorded, n_pseudo: int = 24) -> ViewPool:
-    return ViewPool(cast(Training, recorded), CLUSTERS, n_pseudo)
+def pool_of(recorded: Recorded, n_pseudo: int = 24) -> EpisodePool:
+    return EpisodePool(cast(Training, recorded), CLUSTERS, n_pseudo)
 
 
 def rows(maps: Sequence[Tensor]) -> list[tuple[int, str, int]]:
@@ -250,7 +255,7 @@ def test_end_to_end_normals_have_a_rotated_view() -> None:
 def test_a_pool_stays_small_and_leaves_no_cluster_without() -> None:
     recorded = Recorded(60, 1)
     clusters = [[0, 1, 2], list(range(3, 40)), list(range(40, 60))]
-    ViewPool(cast(Training, recorded), clusters, 6)
+    EpisodePool(cast(Training, recorded), clusters, 6)
     for kind in KINDS:
         made = [index for index, view in recorded.requests if view.kind == kind]
         for members in clusters:
@@ -258,7 +263,7 @@ def test_a_pool_stays_small_and_leaves_no_cluster_without() -> None:
         assert len(made) <= 6 + 3 * 8
     many = Recorded(400, 0)
     many.images.identities = [f"{i:03d}" for i in range(400)]
-    ViewPool(cast(Training, many), [list(range(300)), list(range(300, 400))], 6)
+    EpisodePool(cast(Training, many), [list(range(300)), list(range(300, 400))], 6)
     plain = [index for index, view in many.requests if view.kind == "plain"]
     assert len(plain) == 128 + 100
 
@@ -296,7 +301,7 @@ def check_judges() -> None:
 
 def test_there_are_not_too_many_judges() -> None:
     recorded = Recorded(90, 0)
-    pool = ViewPool(cast(Training, recorded), [list(range(10)), list(range(10, 90))], 6)
+    pool = EpisodePool(cast(Training, recorded), [list(range(10)), list(range(10, 90))], 6)
     nobody = torch.tensor([], dtype=torch.long)
     maps, labels, _ = pool.judges(Episode(Side(0, nobody, "cutmix"), Side(1, nobody, "perlin")))
     assert len(labels) == 48
@@ -304,7 +309,7 @@ def test_there_are_not_too_many_judges() -> None:
 
 
 def check_weights() -> None:
-    weights = episodes.episode_weights(torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64))
+    weights = meta_learning.episode_weights(torch.tensor([0.2, 0.5, 0.9], dtype=torch.float64))
     assert weights.tolist() == pytest.approx([0.446947, 0.331106, 0.221947], abs=1e-6)
     # What the public code makes of these weights, on a sum in place of a mean.
     factors = 0.5 + 0.5 * weights
@@ -313,7 +318,7 @@ def check_weights() -> None:
 
 def check_error() -> None:
     scores, labels = torch.tensor([0.2, 1.4, 0.5]), torch.tensor([0.0, 1.0, 1.0])
-    error = episodes.episode_error(scores, labels, torch.tensor([0.5, 0.5, 1.0]))
+    error = meta_learning.episode_error(scores, labels, torch.tensor([0.5, 0.5, 1.0]))
     assert error.item() == pytest.approx((0.5 * 0.04 + 0.5 * 0.16 + 0.25) / 3, abs=1e-6)
 
 
@@ -466,11 +471,13 @@ def overlapping(anomalies: Tensor) -> tuple[Tensor, Tensor]:
     return anomalies[torch.randperm(len(anomalies))[:n]], anomalies[:n]
 
 
-def all_normals(self: ViewPool, side: Side, batch_size: int, n: int) -> tuple[list[Tensor], Tensor]:
+def all_normals(
+    self: EpisodePool, side: Side, batch_size: int, n: int
+) -> tuple[list[Tensor], Tensor]:
     return DRAW(self, side._replace(cluster=0), batch_size, n)
 
 
-def scales_apart(self: ViewPool, chosen: Tensor) -> list[Tensor]:
+def scales_apart(self: EpisodePool, chosen: Tensor) -> list[Tensor]:
     return [TAKE(self, chosen)[0], TAKE(self, chosen.flip(0))[1]]
 
 
@@ -478,7 +485,7 @@ def without_steps(self: MetaLearner, support: Side) -> dict[str, Tensor]:
     return {name: torch.zeros_like(p) for name, p in self.network.named_parameters()}
 
 
-DRAW, TAKE = ViewPool.draw, ViewPool._take
+DRAW, TAKE = EpisodePool.draw, EpisodePool._take
 
 FAULTS: list[Fault] = [
     Fault(
@@ -494,25 +501,31 @@ FAULTS: list[Fault] = [
     ),
     Fault(
         "normals of another cluster",
-        ViewPool,
+        EpisodePool,
         "draw",
         all_normals,
         check_a_side_holds_its_own_cluster_anomalies_and_kind,
     ),
     Fault(
-        "scales of different draws", ViewPool, "_take", scales_apart, check_scales_belong_together
+        "scales of different draws",
+        EpisodePool,
+        "_take",
+        scales_apart,
+        check_scales_belong_together,
     ),
-    Fault("held-out anomalies count as seen", episodes, "HELD_OUT", 0.5, check_judges),
+    Fault(
+        "held-out anomalies count as seen", osadbench.nn.episode_pool, "HELD_OUT", 0.5, check_judges
+    ),
     Fault(
         "large errors are rewarded",
-        episodes,
+        meta_learning,
         "episode_weights",
         lambda errors: torch.softmax(errors, dim=0),
         check_weights,
     ),
     Fault(
         "rewards are divided twice",
-        episodes,
+        meta_learning,
         "episode_error",
         lambda s, y, w: (w * (s - y).square()).mean() / len(s),
         check_error,

@@ -16,6 +16,7 @@ from osadbench.nn.sampler import (
     BalancedSampler,
     Sampler,
     ShuffledSampler,
+    normals_only,
 )
 
 #: 30 normals and 10 anomalies, anomalies at 0, 4, 8, ..., 36.
@@ -213,6 +214,16 @@ def test_references_do_not_shorten_a_pass() -> None:
     source.references(7)
     source.outliers(2)
     assert sorted(source.draw()[0].tolist()) == list(range(40))
+
+
+def test_labelled_anomalies_change_no_draw_of_the_normals() -> None:
+    labels = torch.tensor([1, 0, 0, 2, 0, 1, 0])
+    source = normals_only(labels, 3)
+    draws = [source.draw() for _ in range(4)]
+    assert source.steps_per_pass == 2
+    assert [len(indices) for indices, _ in draws] == [3, 1, 3, 1]
+    assert sorted(torch.cat([indices for indices, _ in draws[:2]]).tolist()) == [1, 2, 4, 6]
+    assert all((codes == NORMAL).all() for _, codes in draws)
 
 
 def test_a_seed_decides_the_batches() -> None:

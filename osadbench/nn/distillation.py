@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from osadbench.nn.sampler import ShuffledSampler
-
-__all__ = ["Bottleneck", "Student", "direction_distance", "discrepancy", "normals_only"]
+__all__ = ["Bottleneck", "Student", "direction_distance", "discrepancy"]
 
 #: Width of the student's layers between its critical points.
 NARROW = 16
@@ -45,7 +43,7 @@ def discrepancy(
 def _one_point(student: Tensor, teacher: Tensor, value_weight: float) -> Tensor:
     # In the order in which the maps lie in memory, channels last; the order changes no value.
     s, t = (maps.permute(0, 2, 3, 1).flatten(1) for maps in (student, teacher))
-    # Written out: on a CPU, PyTorch's own cosine similarity takes twice as long in training.
+    # Written out: on a CPU, PyTorch's own cosine similarity takes longer in training.
     norms = torch.linalg.vector_norm(s, dim=1) * torch.linalg.vector_norm(t, dim=1)
     direction: Tensor = 1 - (s * t).sum(dim=1) / norms.clamp(min=EPSILON)
     errors: Tensor = functional.mse_loss(s, t, reduction="none").mean(dim=1)
@@ -55,17 +53,6 @@ def _one_point(student: Tensor, teacher: Tensor, value_weight: float) -> Tensor:
 def direction_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Return ``1 - cos`` of each patch's channels, ``(B, h, w)``, of maps ``(B, C, h, w)``."""
     return 1 - functional.cosine_similarity(student, teacher, dim=1)
-
-
-def normals_only(labels: Tensor, batch_size: int) -> ShuffledSampler:
-    """Return a sampler of passes over the normals; labelled anomalies change none of its draws.
-
-    Args:
-        labels: Integer ``(n,)``: 0 normal, anything else is left out.
-        batch_size: 1 or more.
-    """
-    # Passes leave label 2 out.
-    return ShuffledSampler(labels.masked_fill(labels != 0, 2), batch_size=batch_size)
 
 
 class Student(nn.Module):
@@ -89,7 +76,7 @@ class Student(nn.Module):
         for block in plan:
             self.blocks.append(_student_block(channels, block))
             channels = block[-1]
-        # Convolutions on a CPU take half the time with the channels last.
+        # Convolutions on a CPU take less time with the channels last.
         self.to(memory_format=torch.channels_last)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
@@ -128,7 +115,7 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        # Linear layers on the channels: the same sums, several times faster on a CPU.
+        # Linear layers on the channels: the sums of 1x1 convolutions, and faster on a CPU.
         self.layers = nn.Sequential(
             nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, channels)
         )

@@ -17,6 +17,7 @@ __all__ = [
     "BalancedSampler",
     "Sampler",
     "ShuffledSampler",
+    "normals_only",
 ]
 
 #: Codes of a sample's kind; the first three as in DRA's public code.
@@ -155,6 +156,17 @@ class ShuffledSampler(Sampler):
             self._batches = list(batches)[::-1]
         indices = self._batches.pop()
         return indices, self._labels[indices]
+
+
+def normals_only(labels: Tensor, batch_size: int) -> ShuffledSampler:
+    """Return a sampler of passes over the normals; labelled anomalies change none of its draws.
+
+    Args:
+        labels: Integer ``(n,)``: 0 normal, anything else is left out.
+        batch_size: 1 or more.
+    """
+    # Passes leave label 2 out.
+    return ShuffledSampler(labels.masked_fill(labels != 0, 2), batch_size=batch_size)
 
 
 def _random(pool: Tensor, n: int) -> Tensor:
