@@ -67,14 +67,16 @@ class DeepSAD(HypersphereMethod):
     Code: Adam with 1e-4, to 1e-5 after 50 of 150 epochs, batches of 128, weight decay 0.5e-6;
     coordinates of the centre that are below 0.1 moved to 0.1 by their sign.
     Ours: the centre is the mean of the normals alone; coordinates of exactly 0 move up; gradients
-    are cut at norm 1000, far above ordinary ones, since an anomaly on the centre has a loss of 1e6.
-    In ``paper`` the encoder is the ResNet's average and one linear layer to 128 values without
-    bias. It starts from ImageNet and not from an auto-encoder, of which no source says how it was
-    done for a ResNet. The ResNet's batch norm has an affine part, so that it can collapse; a
-    collapse is looked for and reported.
+    are cut at norm 1000, far above ordinary ones, since an anomaly on the centre has a loss of 1e6;
+    training images are rotated as DevNet's are, where the code augments nothing. In ``paper`` the
+    encoder is the ResNet's average and one linear layer to 128 values without bias. It starts from
+    ImageNet and not from an auto-encoder, of which no source says how it was done for a ResNet. The
+    ResNet's batch norm has an affine part, so that it can collapse; a collapse is looked for and
+    reported.
     Frozen: not end to end, hence the name deepsad-frozen: the pooled features, scaled to a mean
     square of 1 over the training normals, go through two bias-free layers (256, 128), pre-trained
-    as an auto-encoder of the training normals; 50 epochs of each, at 1e-4 throughout.
+    as an auto-encoder of the training normals, whose weight decay of 0.5e-3 is the code's and whose
+    error is summed over a vector as in Deep SVDD's code; 50 epochs of each, at 1e-4 throughout.
     """
 
     Params: ClassVar[type[DeepSADParams]] = DeepSADParams

@@ -60,12 +60,14 @@ class DevNet(NetworkMethod):
     Score: the image score; the z-score of Eq. 7 ranks alike.
     Paper: the head and its variants (section 6.8.1), the loss, the top 10 %. The ``paper-text``
     preset has the text's optimiser, learning rate 1e-3 and weight decay 1e-2.
-    Code: absolute patch scores; two scales and their mean; pre-trained weights; in the ``paper``
-    preset learning rate 2e-4 with steps, weight decay 1e-5 and gradient norm at most 1.
+    Code: absolute patch scores, but signed ones in ``ds``; two scales and their mean; pre-trained
+    weights; normals and anomalies rotated by any angle; in the ``paper`` preset learning rate 2e-4
+    with steps, weight decay 1e-5 and gradient norm at most 1.
     Ours: ``patch-ds`` with signed scores; for ``rep``, whose score no source gives, the mean of the
     deviations.
-    Frozen: the backbone stays as it is; the optimiser takes the text's values; ``rep``, which would
-    have nothing to train, gets a linear projection.
+    Frozen: the backbone stays as it is and rotated views come from a finite pool; the optimiser
+    takes the text's values and the code's gradient norm; ``rep``, which would have nothing to
+    train, gets a linear projection.
     """
 
     Params: ClassVar[type[DevNetParams]] = DevNetParams

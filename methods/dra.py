@@ -106,15 +106,19 @@ class DRA(NetworkMethod):
     Sampler: half labelled anomalies, half normals of which every second becomes a pseudo anomaly.
     Score: the abnormality heads' scores minus the normality head's (:func:`anomaly_score`), against
     the mean map of references that are drawn once and kept.
-    Paper: the heads and their targets, the score, the pseudo anomalies of Table 4, fixed normal
-    references (section 3.2). The ``paper-text`` preset has the text's optimiser.
-    Code: absolute patch and normality scores; the 3x3 convolution before the residual head; the
-    linear deviation loss (Eq. 11 squares it); a half of the normals made pseudo anomalies; in the
-    ``paper`` preset the optimiser, whose schedule steps at the start of an epoch.
-    Ours: references that stay the same for all test images, where the code draws new ones for each
-    batch and its scores are random; how CutMix and Scar are mixed.
+    Paper: the heads and their targets, the score, the pseudo anomalies of Table 4; for the test,
+    fixed references from the normals (section 3.2). The ``paper-text`` preset has the text's
+    optimiser.
+    Code: absolute patch and normality scores; the 3x3 convolution with batch norm before the
+    residual head; the linear deviation loss (Eq. 11 squares it); a half of the normals made pseudo
+    anomalies; in training, references drawn anew for every batch, a half of them pseudo anomalies;
+    all training images rotated by any angle; in the ``paper`` preset the optimiser, whose schedule
+    steps at the start of an epoch.
+    Ours: that the test's references are plain images which the seed draws, where the code draws
+    rotated and pseudo anomalous ones for each test batch, so that its scores are random; how CutMix
+    and Scar are mixed; score maps.
     Frozen: the backbone stays as it is, augmented views come from a finite pool, the optimiser
-    takes the text's values, for 8 epochs in place of 30, for time.
+    takes the text's values and the code's gradient norm, for 8 epochs in place of 30, for time.
     """
 
     Params: ClassVar[type[DRAParams]] = DRAParams

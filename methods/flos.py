@@ -49,10 +49,12 @@ class FLOS(NetworkMethod):
     Sampler: half normals, half labelled anomalies.
     Score: the logit, averaged over the scales before the loss.
     Paper: network, sampler and optimiser of DevNet.
-    Code: alpha 1, gamma 2, no class weight; absolute patch scores before the top K; in the preset
-    ``paper`` the optimiser of DevNet's code, in ``paper-text`` the text's.
+    Code: alpha 1, gamma 2, no class weight; absolute patch scores before the top K, scales and
+    rotated images as DevNet; in the preset ``paper`` the optimiser of DevNet's code, in
+    ``paper-text`` the text's.
     Ours: none.
-    Frozen: the backbone stays as it is; the optimiser takes the text's values.
+    Frozen: the backbone stays as it is and rotated views come from a finite pool; the optimiser
+    takes the text's values and the code's gradient norm.
     """
 
     Params: ClassVar[type[FLOSParams]] = FLOSParams

@@ -109,14 +109,15 @@ class MLEP(NetworkMethod):
     Sampler: half normals, half labelled anomalies; triplets by :func:`triplet_rows`.
     Score: d to the mean embedding of the plain training normals, or the reconstruction's error.
     Paper: for images only that backbone and training are DRA's.
-    Code: margin 1, weight 1, d, absolute error on normals only; DRA's optimiser and its schedule's
-    early fall.
+    Code: margin 1, weight 1, d, absolute error on normals only; DRA's rotated images, and in the
+    preset ``paper`` its optimiser with the schedule's early fall, in ``paper-text`` the text's.
     Ours: the embedding, which is the mean over all patches and both scales of a 1x1 convolution's
     map; the decoder of two 1x1 convolutions, whose target passes no gradient on; the maximum per
     triplet, where the code takes one of the batch's mean; the triplets; both scores. Where every
     triplet keeps the margin, as with one labelled anomaly it may soon, no gradient is left of it:
     ``notes_`` says from which epoch.
-    Frozen: the backbone stays as it is; the optimiser takes the text's values.
+    Frozen: the backbone stays as it is and rotated views come from a finite pool; the optimiser
+    takes the text's values and DRA's gradient norm.
 
     Attributes (after ``fit``):
         active_share_: Share of the triplets inside the margin, 0 to 1, per epoch.

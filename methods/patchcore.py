@@ -33,7 +33,8 @@ class PatchCoreParams(Params):
             them, as in the paper. Ours, for time: choosing takes coreset size times candidates.
         projection: Dimensions of the random projection in which the coreset is chosen; 128 in the
             public code.
-        neighbours: Patches b of the memory that re-weight an image's score (Eq. 7).
+        neighbours: Patches b of the memory that re-weight an image's score (Eq. 7); 9 as in the
+            re-implementation of anomalib.
     """
 
     coreset_ratio: float = pydantic.Field(default=0.01, gt=0, le=1)

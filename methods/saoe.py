@@ -54,12 +54,13 @@ class SAOE(NetworkMethod):
     unsure about scores ln 2.
     Paper: the three classes on DRA's plain features, external data with outlier exposure, and
     training as for DRA.
-    Code: the form and the weight of outlier exposure; DRA's optimiser, its schedule's early fall
-    and its pseudo anomalies.
+    Code: the form and the weight of outlier exposure; DRA's pseudo anomalies, and in the preset
+    ``paper`` its optimiser with the schedule's early fall, in ``paper-text`` the text's.
     Ours: the head's shape (:class:`osadbench.nn.exposure.ThreeClassHead`), the score, 24 external
-    images a step, which go through the backbone together with the batch, and CutMix for all
-    datasets.
-    Frozen: the backbone stays as it is; the optimiser takes the text's values, for 30 epochs.
+    images a step, which are rotated as normals are and go through the backbone together with the
+    batch, and CutMix for all datasets.
+    Frozen: the backbone stays as it is and augmented views come from a finite pool; the optimiser
+    takes the text's values and the code's gradient norm, for 30 epochs.
     """
 
     Params: ClassVar[type[SAOEParams]] = SAOEParams

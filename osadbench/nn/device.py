@@ -37,7 +37,7 @@ def resolve_precision(engine: Engine, device: torch.device) -> str:
     """Return ``"fp32"`` or ``"bf16"`` for the backbone's convolutions.
 
     ``auto`` takes bf16 on GPUs that compute in it and on CPUs with AMX. AVX-512's bf16 instructions
-    alone are not enough: with them ResNet-18 was measured ten times slower than in fp32.
+    alone are not enough: PyTorch's convolutions are slower with them than in fp32.
     """
     if engine.precision != "auto":
         return engine.precision

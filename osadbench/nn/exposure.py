@@ -33,7 +33,7 @@ class ThreeClassHead(nn.Module):
 
     def patch_logits(self, maps: Tensor) -> Tensor:
         """Return one logit per class and patch, ``(B, 3, h, w)``, of maps ``(B, C, h, w)``."""
-        # The same sums as the convolution's own call, several times faster on a CPU.
+        # The same sums as the convolution's own call, and faster on a CPU.
         weight = self.convolution.weight.flatten(1)
         logits = functional.linear(maps.permute(0, 2, 3, 1), weight, self.convolution.bias)
         return logits.permute(0, 3, 1, 2)

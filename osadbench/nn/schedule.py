@@ -17,7 +17,8 @@ class OptimiserParams(Params):
 
     The defaults are those of the ``frozen`` preset. The papers' text has learning rate 1e-3 and
     weight decay 1e-2, which suits heads that start near 0 with a target of 5; the public code of
-    DevNet and DRA has 2e-4, 1e-5, and a schedule.
+    DevNet and DRA has 2e-4, 1e-5, and a schedule. The limit of the gradients is that code's, too;
+    the text has none.
 
     Attributes:
         lr: Learning rate.
