@@ -78,8 +78,9 @@ class MINNS(NetworkMethod):
     Loss: sum of the three branches' binary cross-entropies.
     Sampler: half normals, half labelled anomalies, as DevNet.
     Score: mean of the three logits.
-    Paper: pooling on intermediate and last layers; DevNet's backbone, optimiser and sampler, which
-    take the place of the public code's SGD with an L2 penalty.
+    Paper: pooling on intermediate and last layers; DevNet's backbone, optimiser (its code's in the
+    preset ``paper``, the text's in ``paper-text``) and sampler, which take the place of the public
+    code's SGD with an L2 penalty and one bag per batch.
     Code: widths 256, 128 and 64 with ReLU; dropout in the branches only; pooling by the maximum of
     each feature; 50 epochs; equal weights of the branches.
     Ours: the patches of the backbone's last stage are the instances; each scale is a bag of its
@@ -87,9 +88,10 @@ class MINNS(NetworkMethod):
     logits, which ranks without ties, where the code has that of probabilities; instance scores are
     pooled as logits, which for the maximum is the same; PyTorch's initial weights; score maps from
     gradients, as DevNet's.
-    Frozen: the backbone stays as it is; the optimiser takes the text's values; 8 epochs in place of
-    50, for time. On ELPV (200 normals, ten anomalies) the training loss stays below 0.005 from the
-    second on.
+    Frozen: the backbone stays as it is and rotated views come from a finite pool; the optimiser
+    takes the text's values and the gradient norm of DevNet's code; 8 epochs in place of 50, for
+    time: on ELPV (general protocol, ten shots, seed 0) the training loss falls from 1.44 in the
+    first to 0.10 in the last.
     """
 
     Params: ClassVar[type[MINNSParams]] = MINNSParams
