@@ -39,8 +39,8 @@ class DeepSVDDParams(HypersphereParams):
         network: ``"mlp"``, two bias-free layers on the pooled features of the backbone (ours), or
             ``"lenet"``, the public code's network for CIFAR-10, on pixels and without a backbone.
         objective: ``"one-class"`` (paper, Eq. 4) or ``"soft-boundary"`` (Eq. 3).
-        nu: Soft boundary: upper bound on the share of training images outside; 0.1 in the paper's
-            and the code's experiments.
+        nu: Soft boundary: upper bound on the share of training images outside; 0.1 in the public
+            code.
         warm_up_epochs: Soft boundary: epochs before the radius, first 0, is fitted; 10 in the
             public code.
         gradient_clip: See the base; no limit, as in the public code: this loss has no pole.
