@@ -17,15 +17,13 @@ from osadbench.types import FloatArray, Split, UInt8Array
 
 pytestmark = pytest.mark.slow
 
-#: How far a method's AUROC must lie above chance, and above the untrained network's. Fixed once:
-#: the worst of the methods stood .37 above chance and .13 above the untrained network then.
+#: How far a method's AUROC must lie above chance, and above the untrained network's. Fixed once for
+#: all methods, well below what each reached, so that another processor's rounding fails none.
 ABOVE_CHANCE, ABOVE_UNTRAINED = 0.25, 0.05
 #: These networks come with weights of their own that no package holds.
 OTHER_WEIGHTS = {"devnet-alexnet-ds", "devnet-resnet50-ds"}
 #: Fewer steps than the preset's, where those would take minutes here.
 SHORTER: dict[str, dict[str, Any]] = {
-    "ahl": {"outer_steps": 1},
-    "minns": {"epochs": 8},
     "mlep": {"epochs": 12},
     "kdad": {"epochs": 40, "lr": 1e-2},
 }
