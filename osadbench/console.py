@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import Cell, Lack, Plan
+from osadbench.report.texts import counted
 from osadbench.types import Record, split_title
 
 __all__ = [
     "Counted",
     "Progress",
     "cell_line",
-    "cells",
     "configure_logging",
     "counting",
     "duration",
@@ -120,7 +120,7 @@ def counting(total: int, unit: str) -> Iterator[Counted]:
     disable = None if logger.isEnabledFor(logging.INFO) else True
     with tqdm(total=total, unit=unit, leave=False, delay=PATIENCE, disable=disable) as bar:
 
-        def counted(function: Callable[[A], B]) -> Callable[[A], B]:
+        def counts_calls(function: Callable[[A], B]) -> Callable[[A], B]:
             def call(value: A) -> B:
                 result = function(value)
                 bar.update()
@@ -128,7 +128,7 @@ def counting(total: int, unit: str) -> Iterator[Counted]:
 
             return call
 
-        yield counted
+        yield counts_calls
 
 
 def cell_line(record: Record) -> str:
@@ -151,7 +151,7 @@ def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
         yield f"missing here: {line}"
     yield from outlier_lines(plan)
     counts = ", ".join(f"{count} {state}" for state, count in sorted(Counter(states).items()))
-    what = f"{cells(len(states))}: {counts}" if states else cells(0)
+    what = f"{counted(len(states), 'cell')}: {counts}" if states else "0 cells"
     yield f"{what}; {len(pending)} will be computed"
     if plan.pending:
         unknown = "unknown, for not every method has been timed in this folder"
@@ -168,7 +168,7 @@ def outlier_lines(plan: Plan) -> Iterator[str]:
 def lack_lines(lacks: Iterable[Lack]) -> Iterator[str]:
     """Yield a line for each thing that isn't here, with the number of cells that need it."""
     for lack in lacks:
-        yield f"can't run {cells(lack.cells)}: {lack.what}: {lack.why}"
+        yield f"can't run {counted(lack.cells, 'cell')}: {lack.what}: {lack.why}"
 
 
 def _state(cell: Cell, plan: Plan, pending: bool) -> str:
@@ -180,11 +180,6 @@ def _state(cell: Cell, plan: Plan, pending: bool) -> str:
     if cell.key in plan.done:
         return "rerun" if pending else plan.done[cell.key].status
     return "to run" if pending else "missing"
-
-
-def cells(n: int) -> str:
-    """Return ``"1 cell"`` or ``"2 cells"``."""
-    return f"{n} cell{'' if n == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from osadbench import console
-from osadbench.console import Progress, cell_line, cells, configure_logging, counting, duration
+from osadbench.console import Progress, cell_line, configure_logging, counting, duration
 from osadbench.types import Record
 
 
@@ -70,10 +70,6 @@ def test_a_finished_cell_in_a_line() -> None:
 )
 def test_durations(seconds: float, text: str) -> None:
     assert duration(seconds) == text
-
-
-def test_counts_of_cells() -> None:
-    assert [cells(n) for n in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from report_tools import ENGINE, cell, grid, record
 
 from osadbench.errors import StoreError, UsageError
 from osadbench.report import FORMATS, Comparison, build_report, render
-from osadbench.report.sheets import effect_text, wrapped
+from osadbench.report.texts import counted, effect_text, wrapped
 from osadbench.stats import WilcoxonResult
 from osadbench.types import Record
 
@@ -477,6 +477,10 @@ def test_a_report_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_counts_of_things() -> None:
+    assert [counted(n, "cell") for n in (0, 1, 2)] == ["0 cells", "1 cell", "2 cells"]
 
 
 def test_what_a_record_says_of_its_images_and_weights() -> None:

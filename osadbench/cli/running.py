@@ -25,10 +25,11 @@ from osadbench.cli.results import echo_report
 from osadbench.cli.table import echo_table
 from osadbench.cli.table_plan import plan_table
 from osadbench.cli.table_request import find_experiment, table_requests
-from osadbench.console import Progress, cells, lack_lines, outlier_lines, plan_lines
+from osadbench.console import Progress, lack_lines, outlier_lines, plan_lines
 from osadbench.errors import DataError, UsageError
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
+from osadbench.report.texts import counted
 from osadbench.settings import Engine
 from osadbench.store import Store
 from osadbench.types import split_title
@@ -224,11 +225,13 @@ def _execute(
 
     n_kept = len(plan.cells) - len(plan.pending) - plan.unanswered
     if plan.unanswered:
-        _say(f"{cells(plan.unanswered)} failed or missing, and left so, as --rerun says")
+        _say(f"{counted(plan.unanswered, 'cell')} failed or missing, and left so, as --rerun says")
     if not plan.pending:
-        _say(f"{n_kept} of {cells(len(plan.cells))} answered from {store.root}")
+        _say(f"{n_kept} of {counted(len(plan.cells), 'cell')} answered from {store.root}")
         return plan.unanswered
-    _say(f"{cells(len(plan.cells))}: {n_kept} in {store.root}, {len(plan.pending)} to run")
+    _say(
+        f"{counted(len(plan.cells), 'cell')}: {n_kept} in {store.root}, {len(plan.pending)} to run"
+    )
     for line in outlier_lines(plan):
         _say(line)
     precompute(plan.pending)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from osadbench.report.parts import DIGITS, Cell, Comparison, Table
+from osadbench.report.parts import Cell, Comparison, Table
+from osadbench.report.texts import DIGITS
 from osadbench.stats import holm, rank_biserial, wilcoxon
 
 __all__ = ["compare"]

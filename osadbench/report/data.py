@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import asdict
 from typing import Any
 
+from osadbench.report.documents import csv_text
 from osadbench.report.facts import assignments
 from osadbench.report.parts import Cell, Report, Row, Table
 
@@ -46,13 +45,13 @@ _COLUMNS = (
 
 def as_csv(report: Report) -> str:
     """Return one line for each cell, mean rows included (``aggregate`` is ``true`` there)."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for table in report.tables:
-        for row in table.rows:
-            writer.writerows(_line(report, table, row, cell) for cell in row.cells)
-    return text.getvalue()
+    lines = (
+        _line(report, table, row, cell)
+        for table in report.tables
+        for row in table.rows
+        for cell in row.cells
+    )
+    return csv_text(lines, _COLUMNS)
 
 
 def as_json(report: Report) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.errors import UsageError
+from osadbench.report.latex import escape
 from osadbench.stats import indistinguishable
 
 __all__ = ["SUFFIXES", "Diagram", "as_tikz", "save_diagram"]
@@ -22,17 +23,6 @@ SUFFIXES = (".pdf", ".png", ".tex")
 #: Lengths in centimetres: the axis, from one label or bar to the next, from the labels to the axis.
 _AXIS, _LINE, _BAR, _SIDE = 9.0, 0.5, 0.2, 0.5
 _THIN, _THICK = 0.6, 2.4
-_ESCAPES = str.maketrans(
-    {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        **{sign: f"\\{sign}" for sign in "#$%&_{}"},
-    }
-)
 
 
 @dataclass(frozen=True)
@@ -116,8 +106,7 @@ def as_tikz(diagram: Diagram) -> str:
 def _tikz(part: _Part) -> str:
     if isinstance(part, _Text):
         place = f"({part.x:.3f},{part.y:.3f})"
-        text = part.text.translate(_ESCAPES)
-        return rf"\node[anchor={part.anchor},inner sep=0pt] at {place} {{{text}}};"
+        return rf"\node[anchor={part.anchor},inner sep=0pt] at {place} {{{escape(part.text)}}};"
     path = " -- ".join(f"({x:.3f},{y:.3f})" for x, y in part.points)
     return rf"\draw[line width={part.width}pt] {path};"
 

@@ -13,7 +13,7 @@ import numpy as np
 from osadbench.errors import ContractError
 from osadbench.report.difference_parts import CellDifference, Differences, GroupTest, Side
 from osadbench.report.pairing import Pair, pair_records
-from osadbench.report.parts import DIGITS
+from osadbench.report.texts import DIGITS
 from osadbench.scores import ScoreTable
 from osadbench.stats import auroc_difference, bootstrap_difference, holm, rank_biserial, wilcoxon
 from osadbench.types import FloatArray, Record

@@ -8,10 +8,10 @@ from typing import Any
 
 from osadbench.metrics import METRICS
 from osadbench.report.difference_parts import CellDifference, Differences, GroupTest
+from osadbench.report.documents import csv_text, json_text
 from osadbench.report.pairing import CellPlace
-from osadbench.report.parts import DIGITS
-from osadbench.report.sheets import Sheet, as_documents, as_lines, effect_text, p_text, sheets_text
-from osadbench.report.wording import counted
+from osadbench.report.sheets import Sheet, sheets_text
+from osadbench.report.texts import DIGITS, bare_p_text, counted, effect_text, p_text
 
 __all__ = ["render_differences"]
 
@@ -37,9 +37,9 @@ def render_differences(found: Differences, format: str, *, show_all: bool = Fals
         show_all: Whether terminal and Markdown list cells with the same scores, too.
     """
     if format == "json":
-        return as_documents(SCHEMA, **_document(found))
+        return json_text(SCHEMA, **_document(found))
     if format == "csv":
-        return as_lines([_line(cell, found.metric) for cell in found.cells], _COLUMNS)
+        return csv_text((_line(cell, found.metric) for cell in found.cells), _COLUMNS)
     return sheets_text([_cells(found, show_all), _tests(found)], format)
 
 
@@ -95,7 +95,7 @@ def _numbers(cell: CellDifference) -> tuple[str, ...]:
     if interval is None:
         return (*shown, "-", "-")
     limits = f"{interval.low:+.{DIGITS}f} to {interval.high:+.{DIGITS}f}"
-    return (*shown, limits, p_text(interval.p).removeprefix("= "))
+    return (*shown, limits, bare_p_text(interval.p))
 
 
 def _notes(found: Differences, shown: Sequence[CellDifference]) -> Iterator[str]:
@@ -140,10 +140,9 @@ def _test(test: GroupTest) -> str:
     holm = "" if test.p_holm is None else f", Holm {p_text(test.p_holm)}"
     equal = f", {result.n_zero} equal" if result.n_zero else ""
     how = ", normal approximation" if result.method == "approx" else ""
-    least = p_text(result.smallest_p).removeprefix("= ")
     return (
         f"{name}: mean difference {test.mean_difference:+.{DIGITS}f}, n = {result.n}{equal}, "
         f"W = {result.W:g}, p {p_text(result.p)}{holm}{how}, "
         f"rank-biserial {effect_text(test.effect)}, "
-        f"smallest possible p {least}"
+        f"smallest possible p {bare_p_text(result.smallest_p)}"
     )

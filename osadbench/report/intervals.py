@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from osadbench.errors import ContractError
+from osadbench.report.documents import csv_text, json_text
 from osadbench.report.pairing import CellPlace
-from osadbench.report.parts import DIGITS
-from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
-from osadbench.report.wording import counted
+from osadbench.report.sheets import Sheet, sheets_text
+from osadbench.report.texts import DIGITS, counted
 from osadbench.scores import ScoreTable
 from osadbench.stats import AurocInterval, auroc_interval, bootstrap_interval
 from osadbench.types import Record
@@ -82,9 +82,9 @@ def render_intervals(cells: Sequence[CellInterval], format: str) -> str:
     """Return cells as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
     if format == "json":
         documents = [{**asdict(cell), "place": cell.place._asdict()} for cell in cells]
-        return as_documents(SCHEMA, cells=documents)
+        return json_text(SCHEMA, cells=documents)
     if format == "csv":
-        return as_lines([_line(cell) for cell in cells], _COLUMNS)
+        return csv_text(map(_line, cells), _COLUMNS)
     level = cells[0].level if cells else 0.95
     heads = ("dataset", "protocol", "row", "shots", "method", "seed", "AUROC")
     return sheets_text(

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Report, Row, Table
+from osadbench.report.texts import escape_markdown as escape
 
 __all__ = ["markdown"]
 
 _MARKS = {"best": "**", "second": "_", "": ""}
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 
 
 def markdown(report: Report) -> str:
@@ -19,31 +19,31 @@ def markdown(report: Report) -> str:
     for setting, tables, tests in wording.sections(report):
         blocks += [_table(report, table) for table in tables]
         if tests:
-            lines = [f"- {_escape(wording.comparison_text(test))}" for test in tests]
-            blocks.append("\n".join([_escape(wording.comparison_heading(setting)), "", *lines]))
+            lines = [f"- {escape(wording.comparison_text(test))}" for test in tests]
+            blocks.append("\n".join([escape(wording.comparison_heading(setting)), "", *lines]))
     if report.tables:
         blocks += wording.legend(report, "**Best** and _second_")
     if report.costs:
         blocks.append("\n\n".join([wording.COSTS_HEADING, _costs(report)]))
-    blocks += [f"Note: {_escape(note)}" for note in report.notes]
+    blocks += [f"Note: {escape(note)}" for note in report.notes]
     return "\n\n".join(blocks) + "\n"
 
 
 def _table(report: Report, table: Table) -> str:
     heads, rows = wording.grid(report, table)
     caption = (
-        f"**{_escape(table.dataset)}, {_escape(wording.setting_text(table.setting))}**: "
-        f"{_escape(wording.statistic_text(table))}; {_escape(wording.engine_text(table.setting))}"
+        f"**{escape(table.dataset)}, {escape(wording.setting_text(table.setting))}**: "
+        f"{escape(wording.statistic_text(table))}; {escape(wording.engine_text(table.setting))}"
     )
-    lines = [*_head(["", *map(_escape, heads)]), *map(_row, rows)]
-    footnotes = [f"\\[{i}\\] {_escape(text)}" for i, text in enumerate(table.footnotes, 1)]
-    below = footnotes + [f"Note: {_escape(note)}" for note in table.notes]
+    lines = [*_head(["", *map(escape, heads)]), *map(_row, rows)]
+    footnotes = [f"\\[{i}\\] {escape(text)}" for i, text in enumerate(table.footnotes, 1)]
+    below = footnotes + [f"Note: {escape(note)}" for note in table.notes]
     return "\n\n".join([caption, "\n".join(lines), *below])
 
 
 def _costs(report: Report) -> str:
     heads, lines = wording.cost_lines(report)
-    return "\n".join([*_head(heads), *(_line(map(_escape, line)) for line in lines)])
+    return "\n".join([*_head(heads), *(_line(map(escape, line)) for line in lines)])
 
 
 def _head(cells: Sequence[str]) -> list[str]:
@@ -51,7 +51,7 @@ def _head(cells: Sequence[str]) -> list[str]:
 
 
 def _row(row: Row) -> str:
-    name = _escape(row.name)
+    name = escape(row.name)
     return _line([f"_{name}_" if row.aggregate else name, *map(_cell, row.cells)])
 
 
@@ -67,7 +67,3 @@ def _cell(cell: Cell) -> str:
 
 def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
-
-
-def _escape(text: str) -> str:
-    return text.translate(_SPECIAL)

@@ -14,6 +14,7 @@ from osadbench.report.ordering import MEAN, sort_columns, sort_rows
 from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol
 from osadbench.report.tables import Options, build_table
+from osadbench.report.texts import counted
 from osadbench.types import Record
 
 __all__ = ["GROUPINGS", "build_report"]
@@ -167,7 +168,7 @@ def _reference(records: Sequence[Record], columns: Sequence[str], name: str) -> 
 def _notes(*, shown: int, chosen: int, untested: bool) -> tuple[str, ...]:
     notes = []
     if chosen > shown:
-        left_out = f"{chosen - shown} result{'' if chosen - shown == 1 else 's'} of preset {_SMOKE}"
+        left_out = f"{counted(chosen - shown, 'result')} of preset {_SMOKE}"
         notes.append(f"left out {left_out}, which measures nothing (--include-smoke shows them)")
     if not chosen:
         notes.append("no results to show")

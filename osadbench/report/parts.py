@@ -10,7 +10,6 @@ from osadbench._version import __version__
 from osadbench.stats import WilcoxonResult
 
 __all__ = [
-    "DIGITS",
     "SCHEMA_VERSION",
     "Cell",
     "ColumnFacts",
@@ -22,8 +21,6 @@ __all__ = [
     "Table",
 ]
 
-#: Digits that means are printed to, marked by and compared by, as in the papers.
-DIGITS = 3
 #: Version of the layout that the JSON format writes, as docs/report-json.md has it. Fields may be
 #: added to a version; one that goes, or means something else, makes a new one.
 SCHEMA_VERSION = 1

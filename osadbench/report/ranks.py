@@ -9,8 +9,10 @@ from typing import Any
 
 from osadbench.metrics import METRICS
 from osadbench.report import wording
-from osadbench.report.parts import DIGITS, Report, Table
-from osadbench.report.sheets import Sheet, as_documents, as_lines, p_text, sheets_text
+from osadbench.report.documents import csv_text, json_text
+from osadbench.report.parts import Report, Table
+from osadbench.report.sheets import Sheet, sheets_text
+from osadbench.report.texts import DIGITS, bare_p_text, p_text
 from osadbench.stats import (
     FriedmanResult,
     friedman_test,
@@ -182,9 +184,9 @@ def _ranked(empty: RankTable, results: _Results, methods: Sequence[str]) -> Rank
 def render_ranks(tables: Sequence[RankTable], format: str) -> str:
     """Return rank tables as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
     if format == "json":
-        return as_documents(SCHEMA, tables=[asdict(table) for table in tables])
+        return json_text(SCHEMA, tables=[asdict(table) for table in tables])
     if format == "csv":
-        return as_lines([line for table in tables for line in _lines(table)], _COLUMNS)
+        return csv_text((line for table in tables for line in _lines(table)), _COLUMNS)
     return sheets_text([_sheet(table) for table in tables], format)
 
 
@@ -213,11 +215,10 @@ def _test_texts(table: RankTable, test: FriedmanResult) -> Iterator[str]:
         yield "one row says nothing of differences between methods: no test"
         return
     k = len(table.methods)
-    least = p_text(test.smallest_p).removeprefix("= ")
     yield (
         f"Friedman over {test.n} rows: chi2 = {test.chi2:.2f} ({k - 1} df), p {p_text(test.p)}; "
         f"Iman and Davenport: F = {test.f:.2f} ({k - 1} and {(k - 1) * (test.n - 1)} df), p "
-        f"{p_text(test.p_f)}; smallest possible p {least}"
+        f"{p_text(test.p_f)}; smallest possible p {bare_p_text(test.smallest_p)}"
     )
     if test.p_f >= table.alpha:
         yield f"no difference found at {table.alpha:g}, so the next line can say nothing else"

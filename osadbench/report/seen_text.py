@@ -8,8 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from osadbench.report import wording
+from osadbench.report.documents import csv_text, json_text
 from osadbench.report.seen import PARTS, Part, SeenCell
-from osadbench.report.sheets import Sheet, as_documents, as_lines, sheets_text
+from osadbench.report.sheets import Sheet, sheets_text
+from osadbench.report.texts import NO_RESULT, counted, mean_text
 
 __all__ = ["render_seen"]
 
@@ -26,9 +28,9 @@ _COLUMNS = (
 def render_seen(cells: Sequence[SeenCell], format: str) -> str:
     """Return cells as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
     if format == "json":
-        return as_documents(SCHEMA, cells=[asdict(cell) for cell in cells])
+        return json_text(SCHEMA, cells=[asdict(cell) for cell in cells])
     if format == "csv":
-        return as_lines([_line(cell) for cell in cells], _COLUMNS)
+        return csv_text(map(_line, cells), _COLUMNS)
     groups = groupby(cells, key=lambda cell: (id(cell.setting), cell.dataset))
     return sheets_text([_sheet(list(group)) for _, group in groups], format)
 
@@ -56,7 +58,7 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
     title = (
         f"{first.dataset}, {wording.setting_text(first.setting)}, "
         f"{wording.engine_text(first.setting)}: AUROC, mean±std over "
-        f"{wording.counted(first.expected, 'seed')}, with the number of anomalies in brackets"
+        f"{counted(first.expected, 'seed')}, with the number of anomalies in brackets"
     )
     footnotes = list(dict.fromkeys(reason for cell in cells for reason in cell.reasons))
     lines = []
@@ -71,9 +73,9 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
 
 def _text(part: Part, expected: int) -> str:
     if part.mean is None:
-        return wording.NO_RESULT
+        return NO_RESULT
     fraction = "" if part.n == expected else f" {part.n}/{expected}"
-    return f"{wording.mean_text(part.mean, part.std)} ({_span(part)}){fraction}"
+    return f"{mean_text(part.mean, part.std)} ({_span(part)}){fraction}"
 
 
 def _span(part: Part) -> str:

@@ -16,7 +16,7 @@ from osadbench.report.cells import (
     values_of,
 )
 from osadbench.report.facts import column_notes, facts_of
-from osadbench.report.parts import DIGITS, Cell, Row, Setting, Table
+from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import (
     mixtures,
     origins_of,
@@ -24,6 +24,7 @@ from osadbench.report.provenance import (
     refuse_mixtures,
     versions_of,
 )
+from osadbench.report.texts import DIGITS
 from osadbench.report.wording import setting_text
 from osadbench.types import Record
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
-from osadbench.report.sheets import wrapped
+from osadbench.report.texts import wrapped
 
 __all__ = ["terminal"]
 

@@ -7,21 +7,25 @@ from itertools import groupby
 
 from osadbench.metrics import METRICS
 from osadbench.report.facts import short_weights
-from osadbench.report.parts import DIGITS, Cell, Comparison, Cost, Report, Row, Setting, Table
-from osadbench.report.sheets import effect_text, p_text
+from osadbench.report.parts import Cell, Comparison, Cost, Report, Row, Setting, Table
+from osadbench.report.texts import (
+    NO_RESULT,
+    bare_p_text,
+    counted,
+    effect_text,
+    mean_text,
+    p_text,
+)
 from osadbench.types import NO_WEIGHTS
 
 __all__ = [
     "COSTS_HEADING",
     "EFFECT_LEGEND",
-    "NO_RESULT",
     "cost_lines",
-    "counted",
     "engine_text",
     "fraction",
     "grid",
     "legend",
-    "mean_text",
     "number",
     "sections",
     "setting_text",
@@ -30,7 +34,6 @@ __all__ = [
     "comparison_text",
 ]
 
-NO_RESULT = "-"
 COSTS_HEADING = "Mean time of a cell, and the largest memory of its process:"
 EFFECT_LEGEND = (
     "r: rank-biserial correlation, +1 if the first is larger in every row, -1 if smaller"
@@ -40,19 +43,6 @@ EFFECT_LEGEND = (
 def number(cell: Cell, plus_minus: str = "±") -> str:
     """Return a cell's :func:`mean_text`."""
     return mean_text(cell.mean, cell.std, plus_minus)
-
-
-def mean_text(mean: float | None, std: float | None, plus_minus: str = "±") -> str:
-    """Return ``mean±std``, the mean alone where there is no deviation, or a dash."""
-    if mean is None:
-        return NO_RESULT
-    spread = "" if std is None else f"{plus_minus}{std:.{DIGITS}f}"
-    return f"{mean:.{DIGITS}f}{spread}"
-
-
-def counted(n: int, what: str) -> str:
-    """Return a number of things, such as ``1 shot`` or ``10 shots``."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
 def fraction(cell: Cell) -> str:
@@ -102,7 +92,7 @@ def comparison_text(test: Comparison) -> str:
     rows = f"n = {counted(result.n, 'row')}"
     equal = f", {result.n_zero} equal" if result.n_zero else ""
     how = ", normal approximation" if result.method == "approx" else ""
-    least = f"smallest possible {p_text(result.smallest_p).removeprefix('= ')}"
+    least = f"smallest possible {bare_p_text(result.smallest_p)}"
     found = f"r = {effect_text(test.effect)}, p {p_text(result.p)}{holm}"
     return f"{names}: {found} ({rows}{equal}{how}, {least})"
 

@@ -15,10 +15,11 @@ from osadbench.report.cells import (
     records_by_cell,
     values_of,
 )
-from osadbench.report.parts import DIGITS, Cell
+from osadbench.report.parts import Cell
 from osadbench.report.published.makes import Makes
 from osadbench.report.published.members import Found, MemberRecords
 from osadbench.report.published.parts import ComparedCell, ComparedRow
+from osadbench.report.texts import DIGITS
 from osadbench.types import Record
 
 __all__ = ["Comparer", "index_values", "verdict"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from osadbench.published import DatasetCounts
-from osadbench.report.sheets import as_lines
+from osadbench.report.documents import csv_text
 
 __all__ = ["render_counts"]
 
@@ -28,7 +28,7 @@ def render_counts(name: str, counts: Sequence[DatasetCounts], format: str) -> st
         return json.dumps({"schema": 1, "name": name, "datasets": rows}, indent=1) + "\n"
     if format == "csv":
         lines = [{**row, "aggregate": str(row["aggregate"]).lower()} for row in rows]
-        return as_lines(lines, [field.name for field in fields(DatasetCounts)])
+        return csv_text(lines, [field.name for field in fields(DatasetCounts)])
     from tabulate import tabulate
 
     body = [

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from osadbench.report.documents import csv_text
 from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
     ComparedRow,
     ComparedTable,
 )
-from osadbench.report.sheets import as_lines
 
 __all__ = ["as_csv", "as_json"]
 
@@ -27,7 +27,7 @@ _OURS = ("method", "mean", "std", "n", "expected", "difference", "verdict", "mix
 def as_csv(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return one line for each cell, unrounded; without our columns for the paper's table alone."""
     columns = _PAPER if published_only else _PAPER + _OURS
-    return as_lines(list(_lines(table, columns, published_only=published_only)), columns)
+    return csv_text(_lines(table, columns, published_only=published_only), columns)
 
 
 def as_json(table: ComparedTable, *, published_only: bool = False) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from osadbench.metrics import METRICS
-from osadbench.report.parts import DIGITS
 from osadbench.report.published.parts import (
     ComparedCell,
     ComparedColumn,
@@ -14,7 +13,8 @@ from osadbench.report.published.parts import (
     ComparedTable,
     Ranks,
 )
-from osadbench.report.wording import counted, fraction, mean_text, number
+from osadbench.report.texts import DIGITS, counted, mean_text
+from osadbench.report.wording import fraction, number
 
 __all__ = ["Line", "Panel", "below", "caption", "panels"]
 
@@ -65,8 +65,7 @@ class Panel:
 
 def caption(table: ComparedTable, *, published_only: bool) -> str:
     """Return what the table is, such as ``DRA, Table 2 (dra-2): hard setting, ...``."""
-    name = METRICS[table.metric].name if table.metric in METRICS else "pixel AUROC"
-    what = f"{table.source} ({table.name}): {table.title}; {name}"
+    what = f"{table.source} ({table.name}): {table.title}; {METRICS[table.metric].name}"
     if published_only:
         return f"{what}, mean±std as printed"
     seeds = ", ".join(map(str, table.seeds))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from osadbench.errors import UsageError, did_you_mean
 from osadbench.published import PublishedValue, load
 from osadbench.report.ranks import RankTable, rank_table
-from osadbench.report.wording import counted
+from osadbench.report.texts import counted
 
 __all__ = ["published_ranks"]
 

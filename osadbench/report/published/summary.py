@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from itertools import combinations
 
-from osadbench.report.parts import DIGITS
 from osadbench.report.published.parts import ComparedColumn, ComparedRow, Ranks, Summary
+from osadbench.report.texts import DIGITS
 
 __all__ = ["kendall_tau", "same_order", "summarise"]
 
