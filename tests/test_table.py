@@ -409,6 +409,13 @@ def test_markdown_of_a_table() -> None:
     assert "| elpv/mono" in text
 
 
+def test_markdown_of_a_table_shows_all_signs() -> None:
+    text = markdown(build(grid(ELPV)))
+    assert "| hyper-kvasir/barretts\\_short\\_seg" in text
+    assert "tf\\_efficientnet\\_lite0" in text and "(\\|diff\\| is" in text
+    assert "<br>" in text and "\\<br" not in text
+
+
 def test_data_formats_hold_unrounded_numbers() -> None:
     table = build(grid({"devnet": {"mono": 0.61234567}}))
     lines = list(csv.DictReader(io.StringIO(as_csv(table))))

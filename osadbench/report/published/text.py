@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from osadbench.report.published.layout import Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
-from osadbench.report.sheets import wrapped
+from osadbench.report.texts import escape_markdown, wrapped
 
 __all__ = ["markdown", "terminal"]
 
@@ -20,11 +22,22 @@ def terminal(table: ComparedTable, *, published_only: bool = False) -> str:
 
 def markdown(table: ComparedTable, *, published_only: bool = False) -> str:
     """Return the table as GitHub-flavoured Markdown."""
-    blocks = [f"**{caption(table, published_only=published_only)}**"]
+    blocks = [f"**{escape_markdown(caption(table, published_only=published_only))}**"]
     for panel in panels(table, published_only=published_only):
-        blocks.append(_grid("github", panel, "<br>", rules=False))
-    blocks += below(table, published_only=published_only)
+        blocks.append(_grid("github", _escaped(panel), "<br>", rules=False))
+    blocks += map(escape_markdown, below(table, published_only=published_only))
     return "\n\n".join(blocks) + "\n"
+
+
+def _escaped(panel: Panel) -> Panel:
+    lines = (
+        replace(
+            line, name=escape_markdown(line.name), texts=tuple(map(escape_markdown, line.texts))
+        )
+        for line in panel.lines
+    )
+    heads = tuple(tuple(map(escape_markdown, head)) for head in panel.heads)
+    return replace(panel, heads=heads, lines=tuple(lines))
 
 
 def _grid(form: str, panel: Panel, between: str, *, rules: bool) -> str:
