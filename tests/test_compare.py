@@ -10,9 +10,7 @@ import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
 from store_tools import LABELS, PERFECT, WORSE, write_cell
 
-from osadbench.report.difference_parts import Differences, Side
-from osadbench.report.differences import differences
-from osadbench.report.differences_text import render_differences
+from osadbench.report.differences import Differences, Side, differences, render_differences
 from osadbench.stats import auroc_difference, holm
 from osadbench.store import Store
 
@@ -171,6 +169,14 @@ def test_failures_are_no_numbers(tmp_path: Path) -> None:
     assert (dra.status, dra.reason) == ("only A", "B: failed, boom")
     assert kdad.status == "neither"
     assert [test.reason for test in found.tests] == ["of 1 cells 1 only A", "they share no cell"]
+
+
+def test_a_missing_pixel_auroc_has_the_reason_of_its_record(tmp_path: Path) -> None:
+    write_cell(tmp_path / "one", "dra")
+    why = {"localisation": {"reason": "no masks"}}
+    write_cell(tmp_path / "two", "dra", provenance=why)
+    (cell,) = compare(tmp_path / "one", tmp_path / "two", metric="pixel_auroc").cells
+    assert cell.reason == "A: no pixel_auroc was recorded; B: no pixel_auroc, no masks"
 
 
 def test_an_interval_needs_two_images_of_each_class(tmp_path: Path) -> None:

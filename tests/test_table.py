@@ -25,10 +25,10 @@ from osadbench.published import PublishedValue, load, table_names
 from osadbench.report.published import ComparedCell, ComparedTable, Labels, build_published_table
 from osadbench.report.published.cells import verdict
 from osadbench.report.published.data import as_csv, as_json
+from osadbench.report.published.figure import save_figure, sweep_figure
 from osadbench.report.published.latex import latex
 from osadbench.report.published.summary import kendall_tau, same_order
 from osadbench.report.published.text import markdown, terminal
-from osadbench.report.sweep_figure import save_figure, sweep_figure
 from osadbench.types import Record
 
 PLAIN = Labels(method=lambda preset, method: method, protocol=lambda protocol: protocol)

@@ -22,9 +22,7 @@ from osadbench.cli.stored import (
     reading,
 )
 from osadbench.errors import StoreError, UsageError, did_you_mean
-from osadbench.report.difference_parts import Side
-from osadbench.report.differences import differences
-from osadbench.report.differences_text import render_differences
+from osadbench.report.differences import Side, differences, render_differences
 from osadbench.report.grouping import tell_apart
 from osadbench.store import Store
 from osadbench.types import Record

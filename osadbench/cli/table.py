@@ -29,7 +29,7 @@ from osadbench.report.published import (
     render_counts,
     render_published,
 )
-from osadbench.report.sweep_figure import save_figure
+from osadbench.report.published.figure import save_figure
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_table"]

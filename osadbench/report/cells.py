@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypedDict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Self, TypedDict
 
 from osadbench.errors import StoreError
 from osadbench.metrics import PIXEL_AUROC
@@ -13,6 +13,7 @@ from osadbench.report.parts import Cell
 from osadbench.types import Record
 
 __all__ = [
+    "CellPlace",
     "cell_of",
     "footnotes_of",
     "mean_and_std",
@@ -21,7 +22,25 @@ __all__ = [
     "measured",
     "records_by_cell",
     "values_of",
+    "why_missing",
 ]
+
+
+class CellPlace(NamedTuple):
+    """Where a cell of one seed stands; ``label`` is empty where two methods are compared."""
+
+    protocol: str
+    dataset: str
+    row: str
+    shots: int
+    label: str
+    seed: int
+
+    @classmethod
+    def of(cls, record: Record, label: str) -> Self:
+        """Return the place of a record under a label, which may be its own."""
+        shared = (record.protocol, record.place, record.row, record.shots)
+        return cls(*shared, label, record.seed)
 
 
 class Measured(TypedDict):
@@ -60,14 +79,20 @@ def values_of(by_seed: Mapping[int, Record], metric: str) -> dict[int, float]:
     }
 
 
-def _reason(record: Record, metric: str) -> str:
-    """Return the footnote of a record without a value."""
+def why_missing(record: Record, metric: str, between: str = ": ") -> str:
+    """Return why a record has no value, such as ``failed: out of memory``.
+
+    Args:
+        record: A record without a value of the metric.
+        metric: Key of the metric.
+        between: Stands between what and why; a comma where a colon stands before it all.
+    """
     if record.status != "done":
-        return f"{record.status}: {record.reason or 'no reason recorded'}"
+        return f"{record.status}{between}{record.reason or 'no reason recorded'}"
     # Only score maps may be asked for and not be had.
     localisation = record.provenance.get("localisation") or {}
     why = localisation.get("reason") if metric == PIXEL_AUROC else None
-    return f"no {metric}: {why}" if why else f"no {metric} was recorded"
+    return f"no {metric}{between}{why}" if why else f"no {metric} was recorded"
 
 
 def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
@@ -78,7 +103,7 @@ def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
         metric: Key of the metric.
     """
     ordered = sorted(records, key=lambda record: (record.row, record.label, record.seed))
-    return list(dict.fromkeys(_reason(record, metric) for record in ordered))
+    return list(dict.fromkeys(why_missing(record, metric) for record in ordered))
 
 
 def cell_of(
@@ -91,11 +116,11 @@ def cell_of(
 ) -> Cell:
     """Return the cell of one method and row, without a mark; ``values`` are :func:`values_of`."""
     lacking = [record for seed, record in by_seed.items() if seed not in values]
-    reasons = {_reason(record, metric) for record in lacking}
+    reasons = {why_missing(record, metric) for record in lacking}
     status = [record.status for record in lacking]
     return Cell(
         label,
-        *mean_and_std(values),
+        *mean_and_std(values.values()),
         n=len(values),
         expected=expected,
         failed=status.count("failed"),
@@ -153,14 +178,14 @@ def mean_cell(
     """
     known = [mean for mean in means if mean is not None]
     mean = statistics.fmean(known) if len(known) == len(means) else None
-    return Cell(label, mean, mean_and_std(by_seed)[1], len(by_seed), expected)
+    return Cell(label, mean, mean_and_std(by_seed.values())[1], len(by_seed), expected)
 
 
-def mean_and_std(values: Mapping[int, float]) -> tuple[float | None, float | None]:
+def mean_and_std(values: Collection[float]) -> tuple[float | None, float | None]:
     """Return the mean and the sample standard deviation, each None where there are too few."""
-    mean = _mean(values.values())
+    mean = _mean(values)
     if mean is None or len(values) < 2:
         return mean, None
     # Far quicker than statistics.stdev, whose exact fractions no printed digit needs.
-    squares = math.fsum((value - mean) ** 2 for value in values.values())
+    squares = math.fsum((value - mean) ** 2 for value in values)
     return mean, math.sqrt(squares / (len(values) - 1))

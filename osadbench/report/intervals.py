@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from osadbench.errors import ContractError
+from osadbench.report.cells import CellPlace, why_missing
 from osadbench.report.documents import csv_text, json_text
-from osadbench.report.pairing import CellPlace
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, counted
 from osadbench.scores import ScoreTable
@@ -60,22 +60,18 @@ def cell_intervals(
     interval_of = bootstrap_interval if bootstrap else auroc_interval
     cells = []
     for record in records:
-        interval, reason = None, f"{record.status}, {record.reason or 'no reason recorded'}"
-        if record.status == "done":
+        interval = reason = None
+        if record.status != "done":
+            reason = why_missing(record, "auroc", ", ")
+        else:
             table = scores_of(record.key)
             try:
                 interval = interval_of(table.labels, table.scores, level=level)
             except ContractError as error:
                 reason = str(error)
-        found = None if interval else reason
-        cells.append(CellInterval(record.preset, _place(record), level, interval, found))
+        place = CellPlace.of(record, record.label)
+        cells.append(CellInterval(record.preset, place, level, interval, reason))
     return sorted(cells, key=lambda cell: (cell.preset, cell.place))
-
-
-def _place(record: Record) -> CellPlace:
-    return CellPlace(
-        record.protocol, record.place, record.row, record.shots, record.label, record.seed
-    )
 
 
 def render_intervals(cells: Sequence[CellInterval], format: str) -> str:

@@ -7,7 +7,6 @@ the AUROC of the normal test images against the anomalies of either kind.
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -17,6 +16,7 @@ import numpy as np
 
 from osadbench.errors import ContractError
 from osadbench.metrics import compute_metrics
+from osadbench.report.cells import mean_and_std, why_missing
 from osadbench.report.grouping import blocks_of, by_setting, tell_apart
 from osadbench.report.parts import Setting
 from osadbench.scores import ScoreTable
@@ -178,7 +178,7 @@ def _measure(
 ) -> _Measured:
     """Return AUROC and number of anomalies by part, and why parts have none."""
     if table is None:
-        return {}, [f"{record.status}: {record.reason or 'no reason recorded'}"]
+        return {}, [why_missing(record, "auroc")]
     anomalous = table.labels == 1
     kinds = {"all": anomalous}
     problems = []
@@ -213,9 +213,5 @@ def _unknown(record: Record, contradictory: bool) -> str:
 
 def _part(values: Sequence[tuple[float, int]]) -> Part:
     aurocs, numbers = [value for value, _ in values], [number for _, number in values]
-    return Part(
-        statistics.fmean(aurocs) if aurocs else None,
-        statistics.stdev(aurocs) if len(aurocs) > 1 else None,
-        len(aurocs),
-        (min(numbers), max(numbers)) if numbers else None,
-    )
+    span = (min(numbers), max(numbers)) if numbers else None
+    return Part(*mean_and_std(aurocs), len(aurocs), span)

@@ -96,7 +96,7 @@ class Comparer:
             own = values_of(found, metric)
             return cell_of(title, found, own, expected, metric, self.footnotes)
         values = [values_of(_by_seed(member), metric) for member in members]
-        means = [mean_and_std(one)[0] for one in values]
+        means = [mean_and_std(one.values())[0] for one in values]
         return mean_cell(title, means, mean_by_seed(values), expected)
 
 

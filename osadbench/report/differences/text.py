@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from osadbench.metrics import METRICS
-from osadbench.report.difference_parts import CellDifference, Differences, GroupTest
+from osadbench.report.cells import CellPlace
+from osadbench.report.differences.parts import CellDifference, Differences, GroupTest
 from osadbench.report.documents import csv_text, json_text
-from osadbench.report.pairing import CellPlace
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, counted, effect_text, p_text
 

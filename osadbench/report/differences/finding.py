@@ -11,8 +11,9 @@ from itertools import groupby
 import numpy as np
 
 from osadbench.errors import ContractError
-from osadbench.report.difference_parts import CellDifference, Differences, GroupTest, Side
-from osadbench.report.pairing import Pair, pair_records
+from osadbench.report.cells import why_missing
+from osadbench.report.differences.pairing import Pair, pair_records
+from osadbench.report.differences.parts import CellDifference, Differences, GroupTest, Side
 from osadbench.report.texts import DIGITS
 from osadbench.scores import ScoreTable
 from osadbench.stats import auroc_difference, bootstrap_difference, holm, rank_biserial, wilcoxon
@@ -86,21 +87,16 @@ def _cell(
 def _lacking(pair: Pair, cell: CellDifference, metric: str) -> str:
     sides = (("A", pair.first, cell.first), ("B", pair.second, cell.second))
     return "; ".join(
-        f"{name}: {_reason(record, metric)}" for name, record, value in sides if value is None
+        f"{name}: {'no record' if record is None else why_missing(record, metric, ', ')}"
+        for name, record, value in sides
+        if value is None
     )
 
 
 def _value(record: Record | None, metric: str) -> float | None:
-    done = record is not None and record.status == "done"
-    return record.metrics.get(metric) if record is not None and done else None
-
-
-def _reason(record: Record | None, metric: str) -> str:
-    if record is None:
-        return "no record"
-    if record.status != "done":
-        return f"{record.status}, {record.reason or 'no reason recorded'}"
-    return f"no {metric} was recorded"
+    if record is None or record.status != "done":
+        return None
+    return record.metrics.get(metric)
 
 
 def _align(first: ScoreTable, second: ScoreTable) -> _Aligned | None:
@@ -120,13 +116,13 @@ def _group(cell: CellDifference) -> tuple[str, int, str]:
 
 def _tests(cells: Sequence[CellDifference], allow_partial: bool) -> Iterator[GroupTest]:
     for key, group in groupby(sorted(cells, key=_group), key=_group):
-        counted = [cell for cell in group if cell.status != "neither"]
+        taken = [cell for cell in group if cell.status != "neither"]
         test = GroupTest(*key)
-        both = [cell for cell in counted if cell.status in ("same", "differs")]
-        lacking = Counter(cell.status for cell in counted) - Counter(c.status for c in both)
+        both = [cell for cell in taken if cell.status in ("same", "differs")]
+        lacking = Counter(c.status for c in taken if c.status not in ("same", "differs"))
         if lacking and not allow_partial:
             gaps = ", ".join(f"{n} {status}" for status, n in sorted(lacking.items()))
-            yield replace(test, reason=f"of {len(counted)} cells {gaps}")
+            yield replace(test, reason=f"of {len(taken)} cells {gaps}")
         elif not both:
             yield replace(test, reason="they share no cell")
         else:

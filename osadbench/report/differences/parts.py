@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from osadbench.report.pairing import CellPlace
+from osadbench.report.cells import CellPlace
 from osadbench.scores import ScoreTable
 from osadbench.stats import AurocDifference, WilcoxonResult
 from osadbench.types import Record

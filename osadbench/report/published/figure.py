@@ -9,7 +9,7 @@ from osadbench.errors import StoreError, UsageError
 from osadbench.experiments import Experiment
 from osadbench.metrics import METRICS
 from osadbench.params import parse_component
-from osadbench.report.published import ComparedRow, ComparedTable
+from osadbench.report.published.parts import ComparedRow, ComparedTable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

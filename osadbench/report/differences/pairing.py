@@ -4,23 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from osadbench.errors import UsageError
+from osadbench.report.cells import CellPlace
 from osadbench.types import Record, split_title
 
-__all__ = ["CellPlace", "Pair", "pair_records"]
-
-
-class CellPlace(NamedTuple):
-    """Where a cell stands; ``label`` is empty where two methods are compared."""
-
-    protocol: str
-    dataset: str
-    row: str
-    shots: int
-    label: str
-    seed: int
+__all__ = ["Pair", "pair_records"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +53,7 @@ def pair_records(
 def _by_place(records: Sequence[Record], name: str, by_label: bool) -> dict[CellPlace, Record]:
     found: dict[CellPlace, Record] = {}
     for record in sorted(records, key=lambda record: (record.label, record.row, record.seed)):
-        label = record.label if by_label else ""
-        place = CellPlace(
-            record.protocol, record.place, record.row, record.shots, label, record.seed
-        )
+        place = CellPlace.of(record, record.label if by_label else "")
         other = found.setdefault(place, record)
         if other is not record:
             raise UsageError(
