@@ -15,6 +15,7 @@ from osadbench.params import digest
 __all__ = [
     "NORMAL_CLASS",
     "NO_WEIGHTS",
+    "SMOKE",
     "Adaptation",
     "Float32Array",
     "FloatArray",
@@ -35,6 +36,9 @@ Float32Array = npt.NDArray[np.float32]
 
 #: Class name of normal images in every manifest, as in the MVTec AD layout.
 NORMAL_CLASS = "good"
+
+#: The preset whose results are no measurements.
+SMOKE = "smoke"
 
 #: What a record's weights are where the method uses no backbone.
 NO_WEIGHTS = "none"

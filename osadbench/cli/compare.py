@@ -12,7 +12,6 @@ from typing import NamedTuple
 import click
 
 from osadbench.cli.stored import (
-    SMOKE,
     allow_partial_option,
     format_option,
     interval_options,
@@ -25,7 +24,7 @@ from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.report.differences import Side, differences, render_differences
 from osadbench.report.grouping import tell_apart
 from osadbench.store import Store
-from osadbench.types import Record
+from osadbench.types import SMOKE, Record
 
 __all__ = ["COMMANDS"]
 

@@ -32,7 +32,7 @@ from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
 from osadbench.report.texts import counted
 from osadbench.settings import Engine
 from osadbench.store import Store
-from osadbench.types import split_title
+from osadbench.types import SMOKE, split_title
 
 __all__ = ["COMMANDS"]
 
@@ -249,7 +249,7 @@ def _report(plan: Plan, store: Store, *, reference: str | None) -> None:
     left_out = set(plan.damaged) - {cell.key for cell in plan.pending} | {""}
     keys = [cell.key for cell in plan.cells if cell.key not in left_out]
     records = [record for key in keys if (record := store.read(key)) is not None]
-    smoke = bool(plan.cells) and plan.cells[0].engine.preset == "smoke"
+    smoke = bool(plan.cells) and plan.cells[0].engine.preset == SMOKE
     labels = list(dict.fromkeys(cell.label for cell in plan.cells))
     here = {record.label for record in records}
     if records:

@@ -18,10 +18,9 @@ from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.metrics import METRICS, metric_key
 from osadbench.params import split_components
 from osadbench.store import Store
-from osadbench.types import Record
+from osadbench.types import SMOKE, Record
 
 __all__ = [
-    "SMOKE",
     "Choice",
     "allow_mixed_option",
     "allow_partial_option",
@@ -39,8 +38,6 @@ __all__ = [
 logger = logging.getLogger("osadbench")
 
 FORMATS = ("terminal", "markdown", "csv", "json")
-#: The preset whose results are no measurements.
-SMOKE = "smoke"
 
 F = TypeVar("F", bound=Callable[..., Any])
 

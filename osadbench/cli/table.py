@@ -13,7 +13,7 @@ from click.core import ParameterSource
 from osadbench import published, settings
 from osadbench.cli.options import output_option
 from osadbench.cli.request import DEFAULT_OUTPUT
-from osadbench.cli.stored import SMOKE, allow_mixed_option, format_option, read_store
+from osadbench.cli.stored import allow_mixed_option, format_option, read_store
 from osadbench.cli.table_plan import lack_of
 from osadbench.cli.table_request import find_experiment
 from osadbench.errors import UsageError
@@ -30,7 +30,7 @@ from osadbench.report.published import (
     render_published,
 )
 from osadbench.report.published.figure import save_figure
-from osadbench.types import Record
+from osadbench.types import SMOKE, Record
 
 __all__ = ["COMMANDS", "echo_table"]
 

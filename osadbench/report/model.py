@@ -15,13 +15,14 @@ from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol
 from osadbench.report.tables import Options, build_table
 from osadbench.report.texts import counted
-from osadbench.types import Record
+from osadbench.types import SMOKE, Record
 
 __all__ = ["GROUPINGS", "build_report"]
 
 #: What a line of a table can be.
 GROUPINGS = ("row", "dataset", "protocol", "method")
-_SMOKE = "smoke"
+#: A column's label, and the name of its method.
+_Label = tuple[str, str]
 
 
 def build_report(
@@ -77,10 +78,11 @@ def build_report(
     if group_by not in GROUPINGS:
         raise UsageError(f"cannot group by {group_by!r}: {did_you_mean(group_by, GROUPINGS)}")
     records = tell_apart(records)
-    columns = _columns(records, methods)
-    base = _reference(records, columns, reference) if reference is not None else None
+    labels = sorted({(record.label, record.method) for record in records})
+    columns = _columns(labels, methods)
+    base = _reference(labels, columns, reference) if reference is not None else None
     chosen = records if methods is None else [r for r in records if r.label in columns]
-    smoke = {id(e) for e in shared(chosen, "engine") if e.get("preset") == _SMOKE}
+    smoke = {id(e) for e in shared(chosen, "engine") if e.get("preset") == SMOKE}
     hidden = set() if include_smoke else smoke
     shown = [r for r in chosen if id(r.engine) not in hidden] if hidden else chosen
     blocks = blocks_of(shown)
@@ -90,7 +92,7 @@ def build_report(
     # The lines of protocols are of the same images again and again.
     for group in groups if group_by != "protocol" else ():
         tests += compare(group, columns, base, allow_partial=allow_partial)
-    order = _order(sort, records, columns)
+    order = _order(sort, labels, columns)
     untested = any(test.result is None for test in tests) and not allow_partial
     notes = _notes(shown=len(shown), chosen=len(chosen), untested=untested)
     return Report(
@@ -125,41 +127,37 @@ def _grouped(
 
 
 def _order(
-    sort: str | None, records: Sequence[Record], columns: Sequence[str]
+    sort: str | None, labels: Sequence[_Label], columns: Sequence[str]
 ) -> Callable[[Table], Table]:
     """Return what puts a table in the order asked for."""
     if sort is None:
         return lambda table: table
     if sort == MEAN:
         return sort_columns
-    return partial(sort_rows, label=_reference(records, columns, sort))
+    return partial(sort_rows, label=_reference(labels, columns, sort))
 
 
-def _columns(records: Sequence[Record], methods: Sequence[str] | None) -> list[str]:
+def _columns(labels: Sequence[_Label], methods: Sequence[str] | None) -> list[str]:
     """Return the labels to show, in order."""
     if methods is None:
-        return sorted({record.label for record in records})
-    columns: dict[str, None] = {}
-    for name in methods:
-        columns.update(dict.fromkeys(_labels(records, name)))
-    return list(columns)
+        return list(dict.fromkeys(label for label, _ in labels))
+    return list(dict.fromkeys(label for name in methods for label in _named(labels, name)))
 
 
-def _labels(records: Sequence[Record], name: str) -> list[str]:
-    labels = {record.label for record in records}
-    if name in labels:
+def _named(labels: Sequence[_Label], name: str) -> list[str]:
+    """Return the label of a name, or else all labels of the method of that name."""
+    if any(name == label for label, _ in labels):
         return [name]
-    found = sorted({record.label for record in records if record.method == name})
+    found = [label for label, method in labels if method == name]
     if not found:
-        known = labels | {record.method for record in records}
+        known = {name for pair in labels for name in pair}
         raise UsageError(f"no results of method {name!r}: {did_you_mean(name, known)}")
     return found
 
 
-def _reference(records: Sequence[Record], columns: Sequence[str], name: str) -> str:
+def _reference(labels: Sequence[_Label], columns: Sequence[str], name: str) -> str:
     """Return the one column that a name stands for."""
-    shown = [record for record in records if record.label in columns]
-    found = _labels(shown, name)
+    found = _named([pair for pair in labels if pair[0] in columns], name)
     if len(found) > 1:
         raise UsageError(f"expected one column, got {name!r}, which is {' and '.join(found)}")
     return found[0]
@@ -168,7 +166,7 @@ def _reference(records: Sequence[Record], columns: Sequence[str], name: str) -> 
 def _notes(*, shown: int, chosen: int, untested: bool) -> tuple[str, ...]:
     notes = []
     if chosen > shown:
-        left_out = f"{counted(chosen - shown, 'result')} of preset {_SMOKE}"
+        left_out = f"{counted(chosen - shown, 'result')} of preset {SMOKE}"
         notes.append(f"left out {left_out}, which measures nothing (--include-smoke shows them)")
     if not chosen:
         notes.append("no results to show")
