@@ -79,6 +79,11 @@ def test_copies_are_told(root: Path) -> None:
     assert len({record.sha256 for record in dropped.records}) == len(dropped.records)
 
 
+def test_no_groups_are_known(root: Path) -> None:
+    said = "of brainmri no source says which those are: drop split=group"
+    assert said in refusal(BrainMri(root, split="group"))
+
+
 def test_stray_files_are_told(root: Path) -> None:
     (root / "no" / "notes.pdf").write_bytes(b"x")
     warnings = read(BrainMri(root))[0].warnings

@@ -68,6 +68,10 @@ def test_a_split_by_commutator(root: Path) -> None:
     normals = Sdd(root, split="group").manifest().select(label=0)
     tests = {r.group for r in normals if r.split == "test"}
     assert len(tests) == 1 and not tests & {r.group for r in normals if r.split == "train"}
+    still = (
+        "in both train and test, for anomalies are all tested on: split=group keeps only normals"
+    )
+    assert any(still in w for w in read(Sdd(root, split="group"))[0].warnings)
 
 
 def test_the_folder_above_is_accepted(root: Path) -> None:

@@ -188,6 +188,11 @@ class RawDataset(Folder):
         )
 
     def _read_raw(self, category: str, findings: Findings) -> Reading:
+        if self.options.split == "group" and not self.group:
+            findings.problem(
+                f"split=group keeps images of one group together, but of {self.name} no source "
+                "says which those are: drop split=group"
+            )
         images = self.raw_images(category, findings)
         facts = read_images(self.root, [image.path for image in images], findings)
         usable = [image for image in images if image.path in facts]
@@ -225,9 +230,12 @@ class RawDataset(Folder):
         """Say how many groups have images to train on and images to test on."""
         groups = count_groups(records)
         if groups.torn and self.group:
+            why = "as in the papers: split=group keeps normals of one together"
+            if self.options.split == "group":
+                why = "for anomalies are all tested on: split=group keeps only normals together"
             findings.warning(
                 f"{groups.torn} of {groups.all} {self.group}s have images in both train and test, "
-                "as in the papers: split=group keeps normals of one together"
+                f"{why}"
             )
 
     def _check_counts(
