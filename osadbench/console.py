@@ -25,6 +25,7 @@ __all__ = [
     "counting",
     "duration",
     "lack_lines",
+    "no_bar",
     "outlier_lines",
     "plan_lines",
 ]
@@ -63,6 +64,11 @@ def configure_logging(level: int) -> None:
         logger.addHandler(handler)
 
 
+def no_bar() -> bool | None:
+    """Return tqdm's ``disable``: True under ``--quiet``, else None, a bar on terminals only."""
+    return None if logger.isEnabledFor(logging.INFO) else True
+
+
 class Progress:
     """Counts finished cells: a bar with the time left on a terminal, plain lines elsewhere.
 
@@ -74,9 +80,7 @@ class Progress:
     def __init__(self, total: int, *, enabled: bool = True) -> None:
         self.total = total
         self.done = 0
-        enabled = enabled and logger.isEnabledFor(logging.INFO)
-        # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
-        self._bar = tqdm(total=total, unit="cell", leave=False, disable=None if enabled else True)
+        self._bar = tqdm(total=total, unit="cell", leave=False, disable=not enabled or no_bar())
 
     def __enter__(self) -> Progress:
         return self
@@ -116,9 +120,7 @@ def counting(total: int, unit: str) -> Iterator[Counted]:
         total: Number of calls that there will be at most.
         unit: What a call does one of.
     """
-    # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
-    disable = None if logger.isEnabledFor(logging.INFO) else True
-    with tqdm(total=total, unit=unit, leave=False, delay=PATIENCE, disable=disable) as bar:
+    with tqdm(total=total, unit=unit, leave=False, delay=PATIENCE, disable=no_bar()) as bar:
 
         def counts_calls(function: Callable[[A], B]) -> Callable[[A], B]:
             def call(value: A) -> B:

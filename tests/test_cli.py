@@ -683,6 +683,12 @@ def test_every_option_has_a_help_text(cli: Cli) -> None:
             assert len(words) > 5, f"{command}: {block}"
 
 
+@pytest.mark.parametrize("group", ["", "data"])
+def test_no_command_is_cut_short_in_the_list_of_its_group(cli: Cli, group: str) -> None:
+    listed = cli(*group.split(), "--help").out.partition("Commands:\n")[2]
+    assert "..." not in listed and listed.count("\n  ") > 3
+
+
 def test_version(cli: Cli) -> None:
     assert cli("--version").out.strip() == f"osadbench, version {__version__}"
 

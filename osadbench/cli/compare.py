@@ -62,7 +62,7 @@ def compare(
     show_all: bool,
     allow_partial: bool,
 ) -> None:
-    """Say which cells of A and B differ, by how much, and how surely.
+    """Say which cells of A and B differ, and by how much.
 
     Cells are paired by protocol, dataset, row, shots, seed and method. With a METHOD on either
     side, that method is compared with the other side's METHOD, or with itself. Intervals of the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +16,8 @@ from tqdm import tqdm
 from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.describe import echo_dataset
-from osadbench.cli.options import plugin_option
+from osadbench.cli.options import DATA_ROOT_HELP, cache_option, plugin_option
+from osadbench.console import no_bar
 from osadbench.datasets import dataset_class, dataset_names, open_dataset
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
@@ -34,8 +34,6 @@ SCHEMA = 1
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-logger = logging.getLogger("osadbench")
-
 
 @click.group()
 def data() -> None:
@@ -44,13 +42,13 @@ def data() -> None:
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
 _root_option = click.option(
-    "--data-root", "root", type=click.Path(path_type=Path), help="The dataset's folder."
+    "--data-root", "root", type=click.Path(path_type=Path), help=DATA_ROOT_HELP
 )
 
 
 def _loader_options(function: F) -> F:
     for option in (
-        click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the caches."),
+        cache_option,
         click.option(
             "--split",
             type=click.Choice(["paper", "group"]),
@@ -128,7 +126,7 @@ def info(name: str, as_json: bool) -> None:
 @_loader_options
 @plugin_option
 def check(target: str, root: Path | None, cache_dir: Path | None, **options: Any) -> None:
-    """Say what a dataset or a folder holds, or list all that is wrong with it.
+    """Say what a dataset or folder holds, or all that is wrong with it.
 
     DIR has the layout of MVTec AD; ./NAME is a folder of a dataset's name. The splits of the
     protocols are listed too.
@@ -187,13 +185,8 @@ def prepare(
 
 
 def _bar(done: Iterable[T], total: int) -> Iterable[T]:
-    bar: Iterable[T] = tqdm(done, total=total, unit="file", leave=False, disable=_no_bar())
+    bar: Iterable[T] = tqdm(done, total=total, unit="file", leave=False, disable=no_bar())
     return bar
-
-
-def _no_bar() -> bool | None:
-    # None leaves the choice to tqdm: a bar on a terminal, nothing elsewhere.
-    return None if logger.isEnabledFor(logging.INFO) else True
 
 
 @data.command()
@@ -202,7 +195,7 @@ def _no_bar() -> bool | None:
 @click.option("--yes", is_flag=True, help="Accept the licence.")
 @click.option("--offline", is_flag=True, help="Never try the network.")
 def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
-    """Download dataset NAME where that is allowed, or say what to download and where to put it."""
+    """Download dataset NAME if that is allowed, or say how to get it."""
     cls = dataset_class(name)
     if not issubclass(cls, RawDataset):
         click.echo(f"nothing to download: {name} is {cls.source}")
@@ -248,7 +241,7 @@ def _ask(name: str, yes: bool) -> None:
 
 
 def _byte_bar(name: str) -> Callable[[int, int | None], object]:
-    bar = tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=_no_bar())
+    bar = tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=no_bar())
 
     def show(done: int, total: int | None) -> None:
         bar.total = total

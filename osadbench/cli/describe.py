@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from osadbench import settings
-from osadbench.cli.options import plugin_option
+from osadbench.cli.options import PRESET_NAMES, plugin_option
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.datasets.declaration import declaration, declaration_lines
 from osadbench.errors import UsageError, did_you_mean
@@ -22,7 +22,12 @@ __all__ = ["COMMANDS", "echo_dataset"]
 
 @click.command()
 @click.argument("name")
-@click.option("--preset", default="frozen", show_default=True, help="Preset of the values shown.")
+@click.option(
+    "--preset",
+    default="frozen",
+    show_default=True,
+    help=f"Preset of the values shown: {PRESET_NAMES}.",
+)
 @plugin_option
 def describe(name: str, preset: str) -> None:
     """Say what a method, protocol or dataset is.

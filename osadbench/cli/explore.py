@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from osadbench import settings
-from osadbench.cli.options import plugin_option
+from osadbench.cli.options import PRESET_NAMES, plugin_option
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import CheckFailedError, UsageError
 from osadbench.registry import METHODS, PROTOCOLS, Registry
@@ -55,7 +55,9 @@ def _preset_line(name: str) -> str:
 
 @click.command()
 @click.argument("target")
-@click.option("--preset", default="smoke", show_default=True, help="Preset to check under.")
+@click.option(
+    "--preset", default="smoke", show_default=True, help=f"Preset to check under: {PRESET_NAMES}."
+)
 @click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="A parameter: lr=1e-3.")
 @plugin_option
 def check(target: str, preset: str, given: tuple[str, ...]) -> None:

@@ -15,7 +15,10 @@ __all__ = ["COMMANDS"]
 @format_option()
 @interval_options
 def intervals(choice: Choice, format_: str, level: float, bootstrap: bool) -> None:
-    """Print the AUROC of each cell with its interval over test images."""
+    """Print each cell's AUROC with its interval over test images.
+
+    It says what other test images might give; what another fit would change is not in it.
+    """
     store, records = choice.read()
     shown = choice.measured(choice.of_methods(records))
     with reading(shown) as counted:

@@ -10,8 +10,12 @@ import click
 
 from osadbench.cli.request import DEFAULT_OUTPUT
 from osadbench.registry import METHODS, PROTOCOLS
+from osadbench.settings import PRESETS
 
 __all__ = [
+    "DATA_ROOT_HELP",
+    "PRESET_NAMES",
+    "cache_option",
     "engine_options",
     "output_option",
     "plugin_option",
@@ -39,6 +43,17 @@ def _add_plugins(context: click.Context, parameter: click.Parameter, value: Any)
     return value
 
 
+#: The presets, for help texts.
+PRESET_NAMES = ", ".join(PRESETS)
+
+DATA_ROOT_HELP = "The dataset's folder.  [default: OSADBENCH_DATA_DIR/NAME]"
+
+cache_option = click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of the caches.  [default: OSADBENCH_CACHE_DIR, or the user's cache folder]",
+)
+
 plugin_option = click.option(
     "--plugin",
     multiple=True,
@@ -56,6 +71,7 @@ output_option = click.option(
     type=click.Path(path_type=Path),
     default=DEFAULT_OUTPUT,
     envvar="OSADBENCH_OUTPUT_DIR",
+    show_envvar=True,
     show_default=True,
     help="Folder of the results.",
 )
@@ -85,12 +101,18 @@ engine_options = _apply(
             metavar="NAME.KEY=VALUE",
             help="A parameter: dra.lr=1e-4, or of the engine: engine.seen_views=8.",
         ),
-        click.option("--preset", help="frozen, paper, paper-text or smoke.  [default: frozen]"),
-        click.option("--backbone", help="A timm model with feature maps."),
-        click.option("--weights", help="A safetensors or .pth file, auto, or random."),
-        click.option("--image-sizes", help="Side lengths in pixels, such as 320,224."),
-        click.option("--precision", help="auto, fp32 or bf16."),
-        click.option("--device", help="auto, cpu, cuda, cuda:1 or mps."),
+        click.option("--preset", help=f"{PRESET_NAMES}.  [default: frozen]"),
+        click.option("--backbone", help="A timm model with feature maps.  [default: the preset's]"),
+        click.option(
+            "--weights",
+            help="A safetensors or .pth file, auto, or random.  [default: the preset's]",
+        ),
+        click.option(
+            "--image-sizes",
+            help="Side lengths in pixels, such as 320,224.  [default: the preset's]",
+        ),
+        click.option("--precision", help="auto, fp32 or bf16.  [default: the preset's]"),
+        click.option("--device", help="auto, cpu, cuda, cuda:1 or mps.  [default: auto]"),
         click.option("--offline", is_flag=True, default=None, help="Never try the network."),
         click.option(
             "--outliers",
@@ -124,14 +146,14 @@ selection_options = _apply(
             multiple=True,
             help="Datasets: elpv, folder, folder/CATEGORY, synthetic.  [default: elpv]",
         ),
-        click.option("--data-root", type=click.Path(path_type=Path), help="The dataset's folder."),
+        click.option("--data-root", type=click.Path(path_type=Path), help=DATA_ROOT_HELP),
         click.option("--shots", help="Numbers of labelled anomalies.  [default: 1,10]"),
         click.option("--seeds", help="A list, or how many: 5 is 0,1,2,3,4.  [default: 0,1,2]"),
         click.option("--seed", help="One seed."),
         click.option(
             "--known-class", "known", multiple=True, help="Known classes, of protocol hard only."
         ),
-        click.option("--cache-dir", type=click.Path(path_type=Path), help="Folder of the caches."),
+        cache_option,
         plugin_option,
     ]
 )

@@ -28,7 +28,11 @@ __all__ = ["COMMANDS"]
 @choice_options
 @format_option()
 @metric_option
-@click.option("--published", metavar="TABLE", help="A paper's table instead, such as dra-1.")
+@click.option(
+    "--published",
+    metavar="TABLE",
+    help="A paper's values instead of results, such as dra-1, with --shots (10 without).",
+)
 @click.option(
     "--over",
     type=click.Choice(["rows", "datasets"]),
@@ -49,7 +53,7 @@ __all__ = ["COMMANDS"]
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help=f"Save the critical-difference diagram, too: a name that ends in {', '.join(SUFFIXES)}.",
+    help=f"Draw the critical-difference diagram into this file, too ({', '.join(SUFFIXES)}).",
 )
 @allow_partial_option
 def ranks(
@@ -62,10 +66,10 @@ def ranks(
     diagrams: tuple[Path, ...],
     allow_partial: bool,
 ) -> None:
-    """Rank the methods in each row, and test whether their mean ranks differ.
+    """Rank the methods in each row, and test whether they differ.
 
-    Friedman's test over the rows, with Iman and Davenport's correction, then Nemenyi's critical
-    difference of mean ranks. One table for each protocol, number of shots, preset and backbone.
+    Friedman's test of the mean ranks, with Iman and Davenport's correction, then Nemenyi's critical
+    difference. One table for each protocol, number of shots, preset and backbone.
     """
     chosen = split_words(choice.methods)
     if published is not None:

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from osadbench import published, settings
-from osadbench.cli.options import output_option
+from osadbench.cli.options import PRESET_NAMES, output_option
 from osadbench.cli.request import DEFAULT_OUTPUT
 from osadbench.cli.stored import allow_mixed_option, format_option, read_store
 from osadbench.cli.table_plan import lack_of
@@ -42,12 +42,12 @@ logger = logging.getLogger("osadbench")
 @output_option
 @format_option(tuple(FORMATS))
 @click.option("--published", "only", is_flag=True, help="The paper's values alone.")
-@click.option("--preset", help="Only results of this preset.")
+@click.option("--preset", help=f"Only results of this preset: {PRESET_NAMES}.")
 @allow_mixed_option
 @click.option(
     "--figure",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw a sweep into this PDF or PNG file, too.",
+    help="Draw a sweep into this file, too (.pdf, .png).",
 )
 @click.pass_context
 def table(
@@ -60,10 +60,11 @@ def table(
     allow_mixed: bool,
     figure: Path | None,
 ) -> None:
-    """Print a table of the papers with our results beside the printed values.
+    """Print a paper's table with our results beside its values.
 
     NAME is a table, such as dra-2 (DRA's Table 2), or a sweep, such as devnet-samples; osadbench
-    run --table NAME computes what it needs. A difference is within both spreads (=) if it is at
+    run --table NAME computes what it needs. dra-5 and devnet-1 are the sizes of the datasets. A
+    difference is within both spreads (=) if it is at
     most the sum of both standard deviations.
     """
     if name in published.COUNT_TABLES:
