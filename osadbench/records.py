@@ -17,11 +17,11 @@ from osadbench.types import Record
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SCHEMA", "NewerRecordError", "from_json", "make_record", "to_frame", "to_json"]
+__all__ = ["SCHEMA", "OtherSchemaError", "from_json", "make_record", "to_frame", "to_json"]
 
 
-class NewerRecordError(StoreError):
-    """A record that only a newer osadbench can read."""
+class OtherSchemaError(StoreError):
+    """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
 
 
 #: Version of the layout of :class:`osadbench.types.Record`.
@@ -56,7 +56,7 @@ def from_json(data: bytes, key: str, pool: dict[bytes, Any] | None = None) -> Re
 
     Raises:
         ValueError: It is not whole; one line says why.
-        NewerRecordError: Its schema is newer.
+        OtherSchemaError: Its schema is newer or older.
     """
     try:
         values = vars(_adapter().validate_json(data))
@@ -116,13 +116,13 @@ def _share(values: dict[str, Any], pool: dict[bytes, Any]) -> None:
 def _check_schema(schema: object, key: str) -> None:
     if not isinstance(schema, int):
         raise ValueError(f"expected a schema number, got {schema!r}")
-    if schema > SCHEMA:
-        raise NewerRecordError(
-            f"record {key} has schema {schema}, newer than the {SCHEMA} that this osadbench "
-            "reads: upgrade osadbench, or name another folder by --output-dir"
+    if schema != SCHEMA:
+        newer = schema > SCHEMA
+        age, remedy = ("newer", "upgrade") if newer else ("older", "take an older")
+        raise OtherSchemaError(
+            f"record {key} has schema {schema}, {age} than the {SCHEMA} that this osadbench "
+            f"reads: {remedy} osadbench, or name another folder by --output-dir"
         )
-    if schema < SCHEMA:
-        raise ValueError(f"schema {schema} is older than {SCHEMA}, the oldest that is read")
 
 
 def _refuse_constant(name: str) -> None:

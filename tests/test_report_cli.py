@@ -88,16 +88,22 @@ def test_after_a_run_older_results_stand_with_a_note(
     assert "Note: the results mix versions of osadbench" in capsys.readouterr().out
 
 
-def test_a_newer_record_is_refused_by_reports_and_listed_by_status(cli: Cli, store: Store) -> None:
-    edit(store, 1, schema=2)
+@pytest.mark.parametrize(
+    ("schema", "text"),
+    [(2, "newer than the 1 that this osadbench reads: upgrade osadbench"), (0, "older than the 1")],
+)
+def test_a_record_in_another_layout_is_refused_by_reports_and_listed_by_status(
+    cli: Cli, store: Store, schema: int, text: str
+) -> None:
+    edit(store, 1, schema=schema)
     before = (store.cells / f"{1:032x}.json").read_bytes()
     result = cli("report", "-o", "out")
     assert (result.code, result.out) == (3, "")
     (line,) = result.err.splitlines()
-    assert "has schema 2, newer than the 1 that this osadbench reads: upgrade osadbench" in line
+    assert f"has schema {schema}, {text}" in line
     status = cli("status", "-o", "out")
     assert status.code == 1
-    assert "3 done" in status.out and "newer than the 1" in status.out
+    assert "3 done" in status.out and text in status.out
     assert (store.cells / f"{1:032x}.json").read_bytes() == before
 
 

@@ -108,9 +108,9 @@ class Store:
             The record as :meth:`read` will give it, tuples as lists.
 
         Raises:
-            StoreError: The folder cannot be written, or holds a newer osadbench's record of the
-                key; or the record is not one that could be read again (NaN, a value that JSON
-                can't hold, a done cell without scores).
+            StoreError: The folder cannot be written, or holds a record of the key in a layout that
+                is not read here; or the record is not one that could be read again (NaN, a value
+                that JSON can't hold, a done cell without scores).
         """
         table = None if scores is None else scores.to_bytes()
         sha256 = None if table is None else hashlib.sha256(table).hexdigest()
@@ -119,7 +119,7 @@ class Store:
             stored = from_json(data, record.key)
         except (ValueError, TypeError) as error:
             raise StoreError(f"record {record.key} cannot be stored: {error}") from error
-        # Of what stands there already, only a newer osadbench's record is not ours to replace.
+        # Of what stands there already, only a record in another layout is not ours to replace.
         with contextlib.suppress(DamagedRecordError):
             self.read(record.key)
         self._put(_Cell(stored, data, table))
@@ -130,7 +130,7 @@ class Store:
 
         Raises:
             DamagedRecordError: The record or its scores are damaged; see :meth:`set_aside`.
-            StoreError: A newer osadbench wrote it, or the file cannot be read.
+            StoreError: It has a layout that is not read here, or the file cannot be read.
         """
         cell = self._load(key)
         return None if cell is None else cell.record
@@ -169,8 +169,8 @@ class Store:
                 they have in common: change nothing inside them.
 
         Raises:
-            StoreError: The folder cannot be read; or, without the check, a newer osadbench has
-                written to it. With the check that is a line for each of its records.
+            StoreError: The folder cannot be read; or, without the check, holds a record in a layout
+                that is not read here. With the check that is a line for each of them.
         """
         listing = list_cells(self.cells)
         if check_scores:
@@ -206,7 +206,8 @@ class Store:
             dealt with it.
 
         Raises:
-            StoreError: A newer osadbench wrote the record, or the folder cannot be written.
+            StoreError: The record has a layout that is not read here, or the folder cannot be
+                written.
         """
         try:
             self.read(key)
@@ -225,7 +226,8 @@ class Store:
 
         Raises:
             StoreError: A source is no results folder, found before anything is copied; or this
-                folder cannot be written, or holds a newer osadbench's record of the same key.
+                folder cannot be written, or holds a record of the same key in a layout that is not
+                read here.
         """
         stores = [_existing(Path(source)) for source in sources]
         self.ensure_writable()

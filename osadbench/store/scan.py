@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from osadbench.errors import StoreError
-from osadbench.records import NewerRecordError
+from osadbench.records import OtherSchemaError
 from osadbench.store.files import parse_record, read_file
 from osadbench.store.index import INDEX_FILE, Index, Stamp, read_index, write_index
 from osadbench.types import Record
@@ -44,7 +44,7 @@ def scan_by_index(
         stamps: The stamps of the records' files by key, taken just before.
 
     Raises:
-        NewerRecordError: There is a newer osadbench's record.
+        OtherSchemaError: There is a record in a layout that is not read here.
     """
     settled = time.time_ns() - SETTLED_SECONDS * 10**9
     with collector_paused():
@@ -76,7 +76,7 @@ def _read(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Record], list[st
             # None: another process has just set it aside.
             if data is not None:
                 found[key] = parse_record(folder, key, data, pool)
-        except NewerRecordError:
+        except OtherSchemaError:
             # What a folder of another time says as a whole must not be guessed from a part.
             raise
         except StoreError as error:
