@@ -118,7 +118,7 @@ def parse_record(
 
     Raises:
         DamagedRecordError: It is not whole.
-        NewerRecordError: A newer osadbench wrote it.
+        OtherSchemaError: An osadbench with another layout of records wrote it.
     """
     try:
         return from_json(data, key, pool)
