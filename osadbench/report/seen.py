@@ -22,7 +22,7 @@ from osadbench.report.parts import Setting
 from osadbench.scores import ScoreTable
 from osadbench.types import Record
 
-__all__ = ["PARTS", "Part", "SeenCell", "build_seen"]
+__all__ = ["PARTS", "SeenPart", "SeenCell", "build_seen"]
 
 PARTS = ("all", "seen", "unseen")
 
@@ -33,7 +33,7 @@ _Measured = tuple[dict[str, tuple[float, int]], list[str]]
 
 
 @dataclass(frozen=True)
-class Part:
+class SeenPart:
     """The AUROC against the anomalies of some classes.
 
     Attributes:
@@ -70,9 +70,9 @@ class SeenCell:
     row: str
     label: str
     expected: int
-    all: Part
-    seen: Part
-    unseen: Part
+    all: SeenPart
+    seen: SeenPart
+    unseen: SeenPart
     reasons: tuple[str, ...] = ()
 
 
@@ -211,7 +211,7 @@ def _unknown(record: Record, contradictory: bool) -> str:
     return "made before records named the seen classes: run it again with --rerun all"
 
 
-def _part(values: Sequence[tuple[float, int]]) -> Part:
+def _part(values: Sequence[tuple[float, int]]) -> SeenPart:
     aurocs, numbers = [value for value, _ in values], [number for _, number in values]
     span = (min(numbers), max(numbers)) if numbers else None
-    return Part(*mean_and_std(aurocs), len(aurocs), span)
+    return SeenPart(*mean_and_std(aurocs), len(aurocs), span)

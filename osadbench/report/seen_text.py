@@ -9,7 +9,7 @@ from typing import Any
 
 from osadbench.report import wording
 from osadbench.report.documents import csv_text, json_text
-from osadbench.report.seen import PARTS, Part, SeenCell
+from osadbench.report.seen import PARTS, SeenCell, SeenPart
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import NO_RESULT, counted, mean_text
 
@@ -71,13 +71,13 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
     return Sheet(title, heads, tuple(lines), notes)
 
 
-def _text(part: Part, expected: int) -> str:
+def _text(part: SeenPart, expected: int) -> str:
     if part.mean is None:
         return NO_RESULT
     fraction = "" if part.n == expected else f" {part.n}/{expected}"
     return f"{mean_text(part.mean, part.std)} ({_span(part)}){fraction}"
 
 
-def _span(part: Part) -> str:
+def _span(part: SeenPart) -> str:
     low, high = part.anomalies or (0, 0)
     return f"{low}" if low == high else f"{low} to {high}"
