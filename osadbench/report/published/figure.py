@@ -19,6 +19,9 @@ __all__ = ["save_figure", "sweep_figure"]
 SUFFIXES = (".pdf", ".png")
 _PANELS_BESIDE = 4
 _PANEL_INCHES = (2.5, 2.2)
+#: One panel alone is wider, for the axis' name and the legend; an entry of that takes so much.
+_LEAST_INCHES = 4.2
+_ENTRY_INCHES = 1.05
 _MARKERS = "osD^vPX*"
 
 
@@ -70,7 +73,8 @@ def sweep_figure(table: ComparedTable, experiment: Experiment) -> Figure:
     beside = min(len(drawn), _PANELS_BESIDE)
     below = -(-len(drawn) // beside)
     wide, high = _PANEL_INCHES
-    figure = Figure(figsize=(wide * beside + 0.4, high * below + 0.9), layout="constrained")
+    width = max(wide * beside + 0.4, _LEAST_INCHES)
+    figure = Figure(figsize=(width, high * below + 0.9), layout="constrained")
     panels = figure.subplots(below, beside, squeeze=False)
     methods = list(dict.fromkeys(parse_component(c.method)[0] for c in experiment.columns))
     for i, panel in enumerate(panels.flat):
@@ -82,8 +86,9 @@ def sweep_figure(table: ComparedTable, experiment: Experiment) -> Figure:
     figure.supylabel(f"{METRICS[experiment.metric].name}, mean±std", fontsize=9)
     if len(methods) > 1:
         handles = {label: h for p in panels.flat for h, label in zip(*_legend(p), strict=True)}
+        beside = min(len(handles), int(width / _ENTRY_INCHES))
         figure.legend(
-            handles.values(), handles, loc="outside upper center", ncols=len(handles), fontsize=8
+            handles.values(), handles, loc="outside upper center", ncols=beside, fontsize=8
         )
     return figure
 
