@@ -184,11 +184,12 @@ def test_mixed_provenance_is_noted() -> None:
     records = two_methods()
     assert build_report(records).tables[0].notes == ()
     records[0].provenance.update(commit="99887766aabbccdd", dirty=True, precision="bf16")
-    records[1].provenance["versions"] = {"torch": "2.12.0", "timm": "1.0.20"}
+    # Whether it was not installed or not written down, no other version is known.
+    records[1].provenance["versions"] = {"torch": "2.11.0"}
     assert build_report(records).tables[0].notes == (
         "the results mix commits: 1a2b3c4d5e, 99887766aa",
         "the results mix precisions: bf16, fp32",
-        "the results mix versions of torch: 2.11.0, 2.12.0",
+        "the results mix versions of timm: 1.0.20, unknown",
         "1 of 12 results come from code with uncommitted changes",
     )
 

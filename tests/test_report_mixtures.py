@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cli_tools import Cli, cli_fixture  # noqa: F401
 from report_tools import grid, record
+from store_tools import write_cell
 
 from osadbench.errors import StoreError
 from osadbench.report import GROUPINGS, build_report, render
@@ -88,3 +94,89 @@ def test_tables_of_two_versions_stand_side_by_side_but_have_no_common_mean() -> 
 def test_what_failed_is_not_mixed_in() -> None:
     failed = record("knn", status="failed", reason="boom", **made_by("0.2.0"))
     assert build_report([*grid({"dra": ROWS}, **made_by("0.1.0")), failed]).tables[0].notes == ()
+
+
+def of_torch(version: str, **others: str) -> dict[str, Any]:
+    return {"provenance": {"versions": {"osadbench": "0.1.0", "torch": version, **others}}}
+
+
+#: What a table of two versions of two packages says; those of osadbench are the same.
+TWO = (
+    "versions of python: 3.11.7 (dra), 3.12.1 (knn); versions of torch: 2.11.0 (dra), 2.15.0 (knn)"
+)
+COMMANDS = ("report", "ranks", "seen", "intervals")
+
+
+def two_torches(folder: Path) -> str:
+    """Store two methods' results of two versions of packages and return the folder's name."""
+    write_cell(folder / "runs", "dra", **of_torch("2.11.0", python="3.11.7"))
+    write_cell(folder / "runs", "knn", **of_torch("2.15.0", python="3.12.1"))
+    return "runs"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_versions_of_a_package_that_computes_are_refused_in_one_line(
+    cli: Cli, tmp_path: Path, command: str
+) -> None:
+    result = cli(command, "-o", two_torches(tmp_path))
+    assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
+    assert f"the results of elpv, hard protocol, 10 shots mix {TWO}: move" in result.err
+    # Columns of one version each are no mixture.
+    assert cli(command, "-o", "runs", "-m", "knn").code == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("form", ["terminal", "markdown"])
+def test_allowed_versions_of_packages_are_noted(
+    cli: Cli, tmp_path: Path, command: str, form: str
+) -> None:
+    result = cli(command, "-o", two_torches(tmp_path), "--allow-mixed", "-f", form)
+    assert (result.code, result.err) == (0, "")
+    text = " ".join(result.out.split())
+    for part in TWO.split("; "):
+        assert text.count(f"the results mix {part}") == 1
+    assert "versions of torch: 2.11.0, 2.15.0" not in text
+
+
+@pytest.mark.parametrize("command", ["report", "seen", "intervals"])
+def test_allowed_mixtures_stand_in_every_line_of_csv(
+    cli: Cli, tmp_path: Path, command: str
+) -> None:
+    text = cli(command, "-o", two_torches(tmp_path), "--allow-mixed", "-f", "csv").out
+    lines = list(csv.DictReader(io.StringIO(text)))
+    assert len(lines) == 2
+    assert {line["mixed"] for line in lines} == {
+        "; ".join(f"the results mix {part}" for part in TWO.split("; "))
+    }
+
+
+def test_scores_of_a_table_that_is_refused_are_not_read(cli: Cli, tmp_path: Path) -> None:
+    for path in (tmp_path / two_torches(tmp_path)).rglob("*.npz"):
+        path.write_bytes(b"damaged")
+    for command in ("seen", "intervals"):
+        assert TWO in cli(command, "-o", "runs").err
+
+
+def test_a_package_without_a_version_is_no_other_version() -> None:
+    records = [*grid({"dra": ROWS}, **of_torch("2.11.0", timm="1.0.20"))]
+    records += grid({"knn": ROWS}, **of_torch("2.11.0"))
+    notes = build_report(records).tables[0].notes
+    assert notes == ("the results mix versions of timm: 1.0.20, unknown",)
+
+
+def test_intervals_of_other_weights_stand_in_tables_of_their_own(cli: Cli, tmp_path: Path) -> None:
+    for weights in (VGG, OTHER):
+        write_cell(tmp_path / "runs", weights=weights)
+    result = cli("intervals", "-o", "runs", "-f", "markdown")
+    assert result.out.count("| interval |") == 2
+    for weights in (VGG, OTHER):
+        assert f"weights {weights[:19]}" in result.out
+    cells = json.loads(cli("intervals", "-o", "runs", "-f", "json").out)["cells"]
+    assert len({cell["engine"] for cell in cells}) == 2
+
+
+def test_what_is_published_of_a_run_has_one_set_of_versions(cli: Cli) -> None:
+    frozen = Path(__file__).parent.parent / "results" / "elpv-frozen"
+    for command in ("report", "ranks"):
+        result = cli(command, "-o", str(frozen))
+        assert (result.code, result.err) == (0, "")

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import click
 
-from osadbench.cli.stored import Choice, choice_options, format_option, interval_options, reading
+from osadbench.cli.stored import (
+    Choice,
+    allow_mixed_option,
+    choice_options,
+    format_option,
+    interval_options,
+    reading,
+)
 from osadbench.report.intervals import cell_intervals, render_intervals
 
 __all__ = ["COMMANDS"]
@@ -14,7 +21,10 @@ __all__ = ["COMMANDS"]
 @choice_options
 @format_option()
 @interval_options
-def intervals(choice: Choice, format_: str, level: float, bootstrap: bool) -> None:
+@allow_mixed_option
+def intervals(
+    choice: Choice, format_: str, level: float, bootstrap: bool, allow_mixed: bool
+) -> None:
     """Print each cell's AUROC with its interval over test images.
 
     It says what other test images might give; what another fit would change is not in it.
@@ -22,7 +32,13 @@ def intervals(choice: Choice, format_: str, level: float, bootstrap: bool) -> No
     store, records = choice.read()
     shown = choice.measured(choice.of_methods(records))
     with reading(shown) as counted:
-        cells = cell_intervals(shown, counted(store.scores), level=level, bootstrap=bootstrap)
+        cells = cell_intervals(
+            shown,
+            counted(store.scores),
+            level=level,
+            bootstrap=bootstrap,
+            allow_mixed=allow_mixed,
+        )
     click.echo(render_intervals(cells, format_), nl=False)
 
 

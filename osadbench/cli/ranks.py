@@ -9,6 +9,7 @@ import click
 
 from osadbench.cli.stored import (
     Choice,
+    allow_mixed_option,
     allow_partial_option,
     choice_options,
     format_option,
@@ -56,6 +57,7 @@ __all__ = ["COMMANDS"]
     help=f"Draw the critical-difference diagram into this file, too ({', '.join(SUFFIXES)}).",
 )
 @allow_partial_option
+@allow_mixed_option
 def ranks(
     choice: Choice,
     format_: str,
@@ -65,6 +67,7 @@ def ranks(
     alpha: float,
     diagrams: tuple[Path, ...],
     allow_partial: bool,
+    allow_mixed: bool,
 ) -> None:
     """Rank the methods in each row, and test whether they differ.
 
@@ -88,6 +91,7 @@ def ranks(
             methods=chosen or None,
             include_smoke=choice.include_smoke,
             allow_partial=allow_partial,
+            allow_mixed=allow_mixed,
         )
         tables = rank_report(report, over=over, alpha=alpha, allow_partial=allow_partial)
     if not tables:

@@ -40,6 +40,7 @@ _COLUMNS = (
     "peak_memory_bytes",
     "reasons",
     "version",
+    "mixed",
 )
 
 
@@ -90,4 +91,5 @@ def _line(report: Report, table: Table, row: Row, cell: Cell) -> dict[str, Any]:
         "peak_memory_bytes": cell.peak_memory_bytes,
         "reasons": "; ".join(table.footnotes[note - 1] for note in cell.notes),
         "version": report.version,
+        "mixed": "; ".join(table.mixed),
     }

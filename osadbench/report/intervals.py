@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from typing import Any
 
 from osadbench.errors import ContractError
 from osadbench.report.cells import CellPlace, why_missing
 from osadbench.report.documents import csv_text, json_text
+from osadbench.report.grouping import blocks_of, by_setting
+from osadbench.report.provenance import mixtures_told, origins_of
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, counted
+from osadbench.report.wording import engine_text, table_title
 from osadbench.scores import ScoreTable
 from osadbench.stats import AurocInterval, auroc_interval, bootstrap_interval
 from osadbench.types import Record
@@ -20,7 +24,10 @@ __all__ = ["CellInterval", "cell_intervals", "render_intervals"]
 #: Version of the layout that the JSON format writes.
 SCHEMA = 1
 _VALUES = ("auroc", "low", "high", "standard_error")
-_COLUMNS = ("preset", *CellPlace._fields, *_VALUES, "interval_method", "level", "reason")
+_COLUMNS = (
+    *("preset", *CellPlace._fields, *_VALUES, "interval_method"),
+    *("level", "reason", "engine", "mixed"),
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,8 @@ class CellInterval:
         level: Confidence of the interval.
         interval: AUROC and interval, or None where there is none.
         reason: Why there is none, or None.
+        engine: Preset, backbone and weights of the table that it stands in.
+        mixed: What the results of its dataset there mix, where they may.
     """
 
     preset: str
@@ -40,6 +49,8 @@ class CellInterval:
     level: float
     interval: AurocInterval | None = None
     reason: str | None = None
+    engine: str = ""
+    mixed: tuple[str, ...] = ()
 
 
 def cell_intervals(
@@ -48,15 +59,25 @@ def cell_intervals(
     *,
     level: float = 0.95,
     bootstrap: bool = False,
+    allow_mixed: bool = False,
 ) -> list[CellInterval]:
-    """Return the cells by preset and place.
+    """Return the cells by preset, engine and place.
+
+    A result that a report shows in the tables of several shots or weights is a cell of the first.
 
     Args:
         records: Records in any order.
         scores_of: Returns the scores of a key, such as :meth:`osadbench.store.Store.scores`.
         level: Confidence of the intervals.
         bootstrap: Whether to draw the images anew instead of using DeLong's variance.
+        allow_mixed: Whether results that :func:`~osadbench.report.provenance.mixtures` names may
+            stand in one table.
+
+    Raises:
+        StoreError: The results of a table are mixed.
     """
+    # No file of scores is read for a table that is refused.
+    standing = _standing(records, allow_mixed=allow_mixed)
     interval_of = bootstrap_interval if bootstrap else auroc_interval
     cells = []
     for record in records:
@@ -70,8 +91,24 @@ def cell_intervals(
             except ContractError as error:
                 reason = str(error)
         place = CellPlace.of(record, record.label)
-        cells.append(CellInterval(record.preset, place, level, interval, reason))
-    return sorted(cells, key=lambda cell: (cell.preset, cell.place))
+        where = standing[id(record)]
+        cells.append(CellInterval(record.preset, place, level, interval, reason, *where))
+    return sorted(cells, key=lambda cell: (cell.preset, cell.engine, cell.place))
+
+
+def _standing(
+    records: Sequence[Record], *, allow_mixed: bool
+) -> dict[int, tuple[str, tuple[str, ...]]]:
+    """Return the engine of each record's table and what that mixes, by the record's identity."""
+    found: dict[int, tuple[str, tuple[str, ...]]] = {}
+    for setting, tables in by_setting(blocks_of(records)):
+        engine = engine_text(setting)
+        for dataset, members in tables.items():
+            title = table_title(dataset, setting)
+            mixed = mixtures_told(title, origins_of(members), allow_mixed=allow_mixed)
+            for record in members:
+                found.setdefault(id(record), (engine, mixed))
+    return found
 
 
 def render_intervals(cells: Sequence[CellInterval], format: str) -> str:
@@ -81,18 +118,17 @@ def render_intervals(cells: Sequence[CellInterval], format: str) -> str:
         return json_text(SCHEMA, cells=documents)
     if format == "csv":
         return csv_text(map(_line, cells), _COLUMNS)
-    level = cells[0].level if cells else 0.95
-    heads = ("dataset", "protocol", "row", "shots", "method", "seed", "AUROC")
-    return sheets_text(
-        [
-            Sheet(
-                f"AUROC by cell, {level * 100:g} % intervals over test images",
-                (*heads, "interval", "preset"),
-                tuple(_texts(cell) for cell in cells),
-                tuple(_notes(cells)),
-            )
-        ],
-        format,
+    groups = groupby(cells, key=lambda cell: (cell.preset, cell.engine))
+    return sheets_text([_sheet(engine, list(group)) for (_, engine), group in groups], format)
+
+
+def _sheet(engine: str, cells: Sequence[CellInterval]) -> Sheet:
+    heads = ("dataset", "protocol", "row", "shots", "method", "seed", "AUROC", "interval", "preset")
+    return Sheet(
+        f"AUROC by cell, {cells[0].level * 100:g} % intervals over test images; {engine}",
+        heads,
+        tuple(_texts(cell) for cell in cells),
+        tuple(_notes(cells)),
     )
 
 
@@ -102,6 +138,8 @@ def _line(cell: CellInterval) -> dict[str, Any]:
         **cell.place._asdict(),
         "level": cell.level,
         "reason": cell.reason,
+        "engine": cell.engine,
+        "mixed": "; ".join(cell.mixed),
     }
     if cell.interval is not None:
         line |= {name: getattr(cell.interval, name) for name in _VALUES}
@@ -124,3 +162,6 @@ def _notes(cells: Sequence[CellInterval]) -> Iterator[str]:
     for reason in dict.fromkeys(cell.reason for cell in cells if cell.reason):
         several = sum(cell.reason == reason for cell in cells)
         yield f"{counted(several, 'cell')} without one: {reason}"
+    told = {(c.place.dataset, c.place.protocol, text) for c in cells for text in c.mixed}
+    for dataset, protocol, text in sorted(told):
+        yield f"{dataset}, {protocol} protocol: {text}"

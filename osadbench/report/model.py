@@ -65,8 +65,9 @@ def build_report(
             its best value to its worst. None leaves them in the order of names or ``methods``.
         include_smoke: Whether to show results of the smoke preset, which are no measurements.
         allow_partial: Whether methods that lack seeds are tested and marked all the same.
-        allow_mixed: Whether results of several osadbench versions or record schemas, or of several
-            weights of a method's own backbone, may stand in one table; a note says so.
+        allow_mixed: Whether results of several versions of osadbench or of a package that computes,
+            of several record schemas, or of several weights of a method's own backbone, may stand
+            in one table; a note says so.
         costs: Whether to add time and memory by method.
 
     Raises:

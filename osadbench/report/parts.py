@@ -149,6 +149,7 @@ class Table:
         facts: What the columns have of their own, one for each.
         manifests: Digests of the images' manifests by ``dataset`` or ``dataset/category``.
         versions: Versions of osadbench that made the results, sorted; empty where none is recorded.
+        mixed: Those of the notes that say what only ``allow_mixed`` lets in.
     """
 
     setting: Setting
@@ -162,6 +163,7 @@ class Table:
     facts: tuple[ColumnFacts, ...] = ()
     manifests: Mapping[str, str] = field(default_factory=dict)
     versions: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

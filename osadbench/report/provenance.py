@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from osadbench.errors import StoreError
@@ -14,9 +14,10 @@ __all__ = [
     "Origins",
     "Origin",
     "origins_of",
+    "mixed_packages",
     "mixtures",
+    "mixtures_told",
     "provenance_notes",
-    "refuse_mixtures",
     "versions_of",
 ]
 
@@ -95,20 +96,39 @@ def mixtures(origins: Origins) -> list[str]:
     """Return what the results of one table mix, a line each; none in a proper table.
 
     A table's records share preset, engine settings and, where the engine's backbone is used, its
-    weights. They may still come from several versions of osadbench, or of the layout of records,
-    which may compute other numbers under the same name. And a method with a backbone of its own may
-    have met several weights of it.
+    weights. They may still come from several versions of osadbench, of the packages that it
+    computes with, or of the layout of records, which may compute other numbers under the same name.
+    And a method with a backbone of its own may have met several weights of it.
     """
-    versions: _Found = {"versions of osadbench": {}, "record schemas": {}}
+    packages = mixed_packages(origins)
+    versions: _Found = {f"versions of {package}": {} for package in packages}
+    versions["record schemas"] = {}
     weights: _Found = {}
     for origin in origins.counts:
-        version = str(origins.versions[origin.versions].get("osadbench") or "unknown")
-        versions["versions of osadbench"].setdefault(version, set()).add(origin.label)
+        for package in packages:
+            version = str(origins.versions[origin.versions].get(package) or "unknown")
+            found = versions[f"versions of {package}"]
+            found.setdefault(version, set()).add(origin.label)
         versions["record schemas"].setdefault(str(origin.schema), set()).add(origin.label)
         if origin.own_weights:
             own = weights.setdefault(f"weights of {origin.label}", {})
             own.setdefault(short_weights(origin.own_weights), set()).update(origins.rows[origin])
     return list(_several({**versions, **weights}))
+
+
+def mixed_packages(origins: Origins) -> list[str]:
+    """Return the packages of which the results have several versions, osadbench first.
+
+    For osadbench an unknown version is another one. A package without a version was not installed,
+    so nothing was computed by it, or nobody wrote its version down; that is no other version.
+    """
+    met = list(origins.versions.values())
+    mixed = []
+    for package in sorted({"osadbench"}.union(*met), key=lambda name: (name != "osadbench", name)):
+        named = {str(found.get(package) or "") for found in met}
+        if len(named if package == "osadbench" else named - {""}) > 1:
+            mixed.append(package)
+    return mixed
 
 
 def _several(found: _Found) -> Iterator[str]:
@@ -118,25 +138,33 @@ def _several(found: _Found) -> Iterator[str]:
             yield f"{what}: {', '.join(parts)}"
 
 
-def refuse_mixtures(title: str, found: Sequence[str]) -> None:
-    """Raise where a table mixes anything.
+def mixtures_told(title: str, origins: Origins, *, allow_mixed: bool) -> tuple[str, ...]:
+    """Return the notes on what a table mixes, or refuse it.
 
     Args:
         title: What the table is, in words.
-        found: What :func:`mixtures` returned.
+        origins: The origins of its records.
+        allow_mixed: Whether it may mix anything.
 
     Raises:
-        StoreError: It does; the message says what differs and which columns have it.
+        StoreError: It does and may not; the message says what differs and which columns have it.
     """
-    if found:
+    found = mixtures(origins)
+    if found and not allow_mixed:
         raise StoreError(
             f"the results of {title} mix {'; '.join(found)}: move the ones that do not belong into "
             "another folder, or let --allow-mixed show them with a note"
         )
+    return tuple(f"the results mix {what}" for what in found)
 
 
-def provenance_notes(origins: Origins) -> tuple[str, ...]:
-    """Return what differs between the results' commits, precisions and package versions."""
+def provenance_notes(origins: Origins, *, told: Collection[str] = ()) -> tuple[str, ...]:
+    """Return what differs between the results' commits, precisions and package versions.
+
+    Args:
+        origins: The origins of the records.
+        told: Packages that other notes speak of.
+    """
     commits = {str(origin.commit or "unknown")[:10] for origin in origins.counts}
     # Without a backbone there was no precision to choose.
     precisions = {
@@ -145,8 +173,8 @@ def provenance_notes(origins: Origins) -> tuple[str, ...]:
         if origin.precision or origin.has_backbone
     }
     notes = [_mixed("commits", commits), _mixed("precisions", precisions)]
-    # Those of osadbench itself are noted as mixtures.
-    for package in sorted({name for v in origins.versions.values() for name in v} - {"osadbench"}):
+    named = {name for found in origins.versions.values() for name in found}
+    for package in sorted(named - {"osadbench", *told}):
         different = {str(found.get(package) or "unknown") for found in origins.versions.values()}
         notes.append(_mixed(f"versions of {package}", different))
     if dirty := sum(n for origin, n in origins.counts.items() if origin.dirty):

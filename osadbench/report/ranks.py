@@ -81,11 +81,13 @@ def rank_report(
         results = dict(_results(tables, over, allow_partial))
         labels = list(dict.fromkeys(label for table in tables for label in table.columns))
         title = f"{wording.setting_text(setting)}, {wording.engine_text(setting)}"
-        found.append(
-            rank_table(
-                title, results, labels, report.metric, alpha=alpha, allow_partial=allow_partial
-            )
+        ranked = rank_table(
+            title, results, labels, report.metric, alpha=alpha, allow_partial=allow_partial
         )
+        mixed = dict.fromkeys(
+            f"{table.dataset}: {text}" for table in tables for text in table.mixed
+        )
+        found.append(replace(ranked, notes=(*ranked.notes, *mixed)))
     return found
 
 

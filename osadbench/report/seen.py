@@ -19,6 +19,8 @@ from osadbench.metrics import compute_metrics
 from osadbench.report.cells import mean_and_std, why_missing
 from osadbench.report.grouping import blocks_of, by_setting, tell_apart
 from osadbench.report.parts import Setting
+from osadbench.report.provenance import mixtures_told, origins_of
+from osadbench.report.wording import table_title
 from osadbench.scores import ScoreTable
 from osadbench.types import Record
 
@@ -63,6 +65,7 @@ class SeenCell:
         seen: Against those of the labelled anomalies' classes.
         unseen: Against the others.
         reasons: Why seeds have no value, each reason once.
+        mixed: What the results of its table mix, where they may.
     """
 
     setting: Setting
@@ -74,6 +77,7 @@ class SeenCell:
     seen: SeenPart
     unseen: SeenPart
     reasons: tuple[str, ...] = ()
+    mixed: tuple[str, ...] = ()
 
 
 class _Table(NamedTuple):
@@ -85,6 +89,7 @@ class _Table(NamedTuple):
         seeds: Number of seeds of all its records.
         classes: The seen classes by row and seed, None where records contradict each other.
         shown: The records to measure.
+        mixed: What these mix.
     """
 
     setting: Setting
@@ -92,10 +97,15 @@ class _Table(NamedTuple):
     seeds: int
     classes: Mapping[_Place, frozenset[str] | None]
     shown: Sequence[Record]
+    mixed: tuple[str, ...]
 
 
 def build_seen(
-    records: Sequence[Record], scores_of: _Scores, *, labels: Collection[str] | None = None
+    records: Sequence[Record],
+    scores_of: _Scores,
+    *,
+    labels: Collection[str] | None = None,
+    allow_mixed: bool = False,
 ) -> list[SeenCell]:
     """Return the cells by setting, dataset, row and method.
 
@@ -109,15 +119,14 @@ def build_seen(
         labels: Methods to measure, by the labels that
             :func:`osadbench.report.grouping.tell_apart` gives; the others but say which classes
             are seen. None measures all.
+        allow_mixed: Whether results that :func:`~osadbench.report.provenance.mixtures` names may
+            stand in one table.
+
+    Raises:
+        StoreError: The results of a table are mixed.
     """
     tables = [
-        _Table(
-            setting,
-            dataset,
-            len({record.seed for record in members[dataset]}),
-            _seen_classes(members[dataset], setting.shots),
-            [r for r in members[dataset] if labels is None or r.label in labels],
-        )
+        _table(setting, dataset, members[dataset], labels, allow_mixed=allow_mixed)
         for setting, members in by_setting(blocks_of(tell_apart(records)))
         for dataset in sorted(members)
     ]
@@ -125,6 +134,26 @@ def build_seen(
     return [
         cell for table, found in zip(tables, measured, strict=True) for cell in _cells(table, found)
     ]
+
+
+def _table(
+    setting: Setting,
+    dataset: str,
+    members: Sequence[Record],
+    labels: Collection[str] | None,
+    *,
+    allow_mixed: bool,
+) -> _Table:
+    shown = [record for record in members if labels is None or record.label in labels]
+    title = table_title(dataset, setting)
+    return _Table(
+        setting,
+        dataset,
+        len({record.seed for record in members}),
+        _seen_classes(members, setting.shots),
+        shown,
+        mixtures_told(title, origins_of(shown), allow_mixed=allow_mixed),
+    )
 
 
 def _measure_all(tables: Sequence[_Table], scores_of: _Scores) -> list[dict[str, _Measured]]:
@@ -157,6 +186,7 @@ def _cells(table: _Table, measured: Mapping[str, _Measured]) -> Iterator[SeenCel
             *(table.setting, table.dataset, row, label, table.seeds),
             *(whole, seen, unseen),
             tuple(reasons),
+            table.mixed,
         )
 
 

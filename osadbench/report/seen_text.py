@@ -22,6 +22,7 @@ _COLUMNS = (
     *("protocol", "shots", "preset", "dataset", "row", "method", "expected"),
     *(f"{part}_{value}" for part in PARTS for value in _VALUES),
     "reasons",
+    "mixed",
 )
 
 
@@ -46,6 +47,7 @@ def _line(cell: SeenCell) -> dict[str, Any]:
         "method": cell.label,
         "expected": cell.expected,
         "reasons": "; ".join(cell.reasons),
+        "mixed": "; ".join(cell.mixed),
     }
     for name, part in zip(PARTS, (cell.all, cell.seen, cell.unseen), strict=True):
         line |= {f"{name}_mean": part.mean, f"{name}_std": part.std, f"{name}_n": part.n}
@@ -56,7 +58,7 @@ def _line(cell: SeenCell) -> dict[str, Any]:
 def _sheet(cells: Sequence[SeenCell]) -> Sheet:
     first = cells[0]
     title = (
-        f"{first.dataset}, {wording.setting_text(first.setting)}, "
+        f"{wording.table_title(first.dataset, first.setting)}, "
         f"{wording.engine_text(first.setting)}: AUROC, mean±std over "
         f"{counted(first.expected, 'seed')}, with the number of anomalies in brackets"
     )
@@ -68,7 +70,7 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
         lines.append((cell.row, cell.label, *parts, marks))
     heads = ("row", "method", "all classes", "seen classes", "unseen classes", "")
     notes = tuple(f"[{i}] {footnote}" for i, footnote in enumerate(footnotes, 1))
-    return Sheet(title, heads, tuple(lines), notes)
+    return Sheet(title, heads, tuple(lines), (*notes, *first.mixed))
 
 
 def _text(part: SeenPart, expected: int) -> str:

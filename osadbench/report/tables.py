@@ -18,14 +18,14 @@ from osadbench.report.cells import (
 from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import (
-    mixtures,
+    mixed_packages,
+    mixtures_told,
     origins_of,
     provenance_notes,
-    refuse_mixtures,
     versions_of,
 )
 from osadbench.report.texts import DIGITS
-from osadbench.report.wording import setting_text
+from osadbench.report.wording import table_title
 from osadbench.types import Record
 
 __all__ = ["Options", "Part", "build_table", "finish_table"]
@@ -129,9 +129,8 @@ def finish_table(
         StoreError: The records are mixed.
     """
     origins = origins_of(records)
-    mixed = mixtures(origins)
-    if not options.allow_mixed:
-        refuse_mixtures(f"{table.dataset}, {setting_text(table.setting)}", mixed)
+    title = table_title(table.dataset, table.setting)
+    mixed = mixtures_told(title, origins, allow_mixed=options.allow_mixed)
     names, rows = [row.name for row in table.rows], list(table.rows)
     by_seed = {
         label: mean_by_seed([values.get((name, label), {}) for name in names])
@@ -155,8 +154,8 @@ def finish_table(
     notes = [
         *column_notes(table.setting, facts),
         *_image_notes(manifests, options.ambiguous),
-        *(f"the results mix {what}" for what in mixed),
-        *provenance_notes(origins),
+        *mixed,
+        *provenance_notes(origins, told=mixed_packages(origins)),
     ]
     whole = replace(
         table,
@@ -165,6 +164,7 @@ def finish_table(
         facts=facts,
         manifests=manifests,
         versions=versions_of(origins),
+        mixed=mixed,
     )
     return Part(whole, by_seed, records)
 

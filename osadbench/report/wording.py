@@ -30,6 +30,7 @@ __all__ = [
     "sections",
     "setting_text",
     "statistic_text",
+    "table_title",
     "comparison_heading",
     "comparison_text",
 ]
@@ -56,6 +57,11 @@ def setting_text(setting: Setting) -> str:
         return "all protocols"
     shots = counted(setting.shots, "shot") if setting.shots else "no labelled anomalies"
     return f"{setting.protocol} protocol, {shots}"
+
+
+def table_title(dataset: str, setting: Setting) -> str:
+    """Return what a table is of, such as ``elpv, hard protocol, 10 shots``."""
+    return f"{dataset}, {setting_text(setting)}"
 
 
 def statistic_text(table: Table) -> str:
