@@ -17,6 +17,7 @@ from cli_tools import Cli, cli_fixture  # noqa: F401
 from image_trees import write_category, write_elpv
 from report_tools import grid
 
+from osadbench.cli import table_missing
 from osadbench.datasets import dataset_names
 from osadbench.experiments import experiment_names, load_experiment
 from osadbench.params import digest
@@ -24,6 +25,7 @@ from osadbench.published import dataset_counts, load
 from osadbench.registry import METHODS
 from osadbench.scores import ScoreTable
 from osadbench.store import Store
+from osadbench.weights import WeightsFile
 
 #: Datasets of the papers that another folder than the tests' would have to hold.
 ELSEWHERE = ("mvtec", "aitex", "mastcam", "hyper-kvasir")
@@ -106,8 +108,73 @@ def test_a_folder_that_is_named_must_be_there(cli: Cli) -> None:
 
 def test_where_no_data_are_here(cli: Cli, data: Path) -> None:
     result = cli("table", "dra-9")
-    assert "the empty cells need data that are not here:" in result.out
+    assert "cells, once the data below are here: osadbench run --table dra-9\n" in result.out
     assert "not here: mvtec (5 categories): " in result.out
+
+
+PAPER = {
+    "preset": "paper",
+    "backbone": "resnet18.tv_in1k",
+    "image_sizes": [224, 112],
+    "pyramid": "nearest",
+    "train_backbone": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine": PAPER, "weights": "random:0"}, "--preset paper --weights random"),
+        (
+            {"engine": {**PAPER, "image_sizes": [128, 64]}, "weights": "none"},
+            "--preset paper --image-sizes 128,64",
+        ),
+        (
+            {"engine": {"backbone": "resnet18", "image_sizes": [224, 112]}, "weights": "none"},
+            "--backbone resnet18",
+        ),
+        (
+            {
+                "engine": {"precision": "bf16", "normal_views": 0, "image_sizes": [224, 112]},
+                "weights": "none",
+            },
+            "--set engine.normal_views=0 --precision bf16",
+        ),
+        ({"engine": {"image_sizes": [224, 112]}, "weights": "none"}, ""),
+    ],
+)
+def test_the_command_makes_results_like_those_that_are_shown(
+    cli: Cli, changes: dict[str, Any], words: str
+) -> None:
+    stored({"devnet": {"mono": 0.62}}, **changes)
+    (line,) = [t for t in cli("table", "dra-2", "-o", "out").out.splitlines() if "to fill" in t]
+    command = f"to fill the empty cells: osadbench run --table dra-2 -o out {words}"
+    assert line == command.rstrip()
+
+
+def test_the_command_names_a_weights_file_by_its_digest(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = [WeightsFile("sha256:" + "ab12cd34" * 8, None, "file")]
+    monkeypatch.setattr(table_missing, "find_weights", lambda engine, cache: here[0])
+    stored({"devnet": {"mono": 0.62}}, engine={"image_sizes": [224, 112]})
+    assert "--weights" not in cli("table", "dra-2", "-o", "out").out
+    here[0] = WeightsFile("sha256:" + "f" * 64, None, "file")
+    text = cli("table", "dra-2", "-o", "out").out
+    assert "run --table dra-2 -o out --weights FILE\n  FILE: the weights of the results" in text
+    assert "sha256:ab12cd34ab12" in text
+    # What is yet to be downloaded may well be the same.
+    here[0] = WeightsFile("", None, "hub")
+    assert "--weights" not in cli("table", "dra-2", "-o", "out").out
+
+
+def test_each_dataset_has_image_sizes_of_its_own(cli: Cli) -> None:
+    stored({"devnet": {"mono": 0.62}}, engine={"image_sizes": [224, 112]})
+    stored({"devnet": {"color": 0.62}}, dataset="mvtec", category="carpet")
+    result = cli("table", "dra-2", "-o", "out")
+    assert result.code == 0, result.err
+    assert "2 of 330 cells have results here" in result.out
+    assert "--image-sizes" not in result.out
 
 
 @pytest.mark.parametrize("name", experiment_names())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -12,12 +12,11 @@ from click.core import ParameterSource
 
 from osadbench import published, settings
 from osadbench.cli.options import PRESET_NAMES, output_option
-from osadbench.cli.request import DEFAULT_OUTPUT
 from osadbench.cli.stored import allow_mixed_option, format_option, read_store
-from osadbench.cli.table_plan import lack_of
+from osadbench.cli.table_missing import missing_lines
 from osadbench.cli.table_request import find_experiment
 from osadbench.errors import UsageError
-from osadbench.experiments import Experiment, experiment_rows, has_cell
+from osadbench.experiments import Experiment
 from osadbench.params import parse_component
 from osadbench.plan import Component, method_label, protocol_label
 from osadbench.registry import PROTOCOLS
@@ -28,6 +27,7 @@ from osadbench.report.published import (
     build_published_table,
     render_counts,
     render_published,
+    usual_records,
 )
 from osadbench.report.published.figure import save_figure
 from osadbench.types import SMOKE, Record
@@ -119,9 +119,11 @@ def echo_table(
         settings.engine(preset)
     chosen = [record for record in records if _is_of(record, preset)]
     values = published.load(experiment.published) if experiment.published else ()
-    built = build_published_table(experiment, values, chosen, _labels(), allow_mixed=allow_mixed)
+    labels = _labels()
+    built = build_published_table(experiment, values, chosen, labels, allow_mixed=allow_mixed)
     click.echo(render_published(built, format_), nl=False)
-    for line in _what_is_missing(experiment, built, output, preset):
+    made = usual_records(experiment, chosen, labels)
+    for line in missing_lines(experiment, built, made, output, preset):
         if format_ == "terminal":
             click.echo(line)
         else:
@@ -147,58 +149,6 @@ def _labels() -> Labels:
         return protocol_label(Component(name, given)) if name in PROTOCOLS.names() else component
 
     return Labels(method, protocol)
-
-
-def _what_is_missing(
-    experiment: Experiment, built: ComparedTable, output: Path, preset: str | None
-) -> Iterator[str]:
-    """Yield the command that fills the empty cells, and the datasets that are not here."""
-    empty = _datasets_of_empty_cells(experiment, built)
-    if not empty:
-        return
-    lacks = {name: lack_of(Component(name), None, None) for name in empty}
-    words = ["osadbench run --table", experiment.name]
-    words += ["-o", str(output)] if output != DEFAULT_OUTPUT else []
-    words += ["--preset", preset] if preset else []
-    yield ""
-    if all(lacks.values()):
-        yield "the empty cells need data that are not here:"
-    else:
-        yield f"to fill the empty cells: {' '.join(words)}"
-    for why, names in _by_reason(lacks).items():
-        yield f"  not here: {names}: {why}"
-
-
-def _datasets_of_empty_cells(experiment: Experiment, built: ComparedTable) -> list[str]:
-    rows = zip(experiment_rows(experiment), built.rows, strict=True)
-    found = (
-        place
-        for spec, row in rows
-        for column, cell in zip(experiment.columns, row.cells, strict=True)
-        if has_cell(spec, column) and cell is not None and cell.ours is not None
-        if cell.ours.mean is None and not cell.ours.skipped
-        for place in spec.places
-    )
-    return list(dict.fromkeys(found))
-
-
-def _by_reason(lacks: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the names of what is missing by the reason, with a dataset's categories counted."""
-    found: dict[str, list[str]] = {}
-    for name, why in lacks.items():
-        if why is not None:
-            found.setdefault(why, []).append(name)
-    return {why: _listed(names) for why, names in found.items()}
-
-
-def _listed(names: Sequence[str]) -> str:
-    counts: dict[str, list[str]] = {}
-    for name in names:
-        counts.setdefault(name.partition("/")[0], []).append(name)
-    return ", ".join(
-        alike[0] if len(alike) == 1 else f"{name} ({len(alike)} categories)"
-        for name, alike in counts.items()
-    )
 
 
 COMMANDS = (table,)

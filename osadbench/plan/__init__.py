@@ -1,7 +1,7 @@
 """From what the user asked for to the list of cells, each with its key. Needs no torch."""
 
 from osadbench.plan.cell import Cell
-from osadbench.plan.columns import method_label
+from osadbench.plan.columns import image_sizes_on, method_label
 from osadbench.plan.planning import RERUN_POLICIES, Lack, Plan, join_plans, make_plan
 from osadbench.plan.request import Component, Request
 from osadbench.plan.splits import make_splits, protocol_label
@@ -13,6 +13,7 @@ __all__ = [
     "Lack",
     "Plan",
     "Request",
+    "image_sizes_on",
     "join_plans",
     "make_plan",
     "make_splits",

@@ -19,7 +19,7 @@ from osadbench.settings import Engine
 from osadbench.types import NO_WEIGHTS, Manifest, Split
 from osadbench.weights import WeightsFile
 
-__all__ = ["Column", "columns_of", "method_label", "with_parameters"]
+__all__ = ["Column", "columns_of", "image_sizes_on", "method_label", "with_parameters"]
 
 
 def method_label(method: Component, preset: str) -> str:
@@ -150,15 +150,27 @@ def _engines(cls: type[Method], request: Request, dataset: Dataset | None) -> tu
     asked = {**request.engine, "cache_dir": str(request.cache)}
     sizes: dict[str, Any] = {}
     if dataset is not None:
-        # The papers choose between 448 and 224 by dataset; the second scale is half the first. A
-        # frozen preset follows where that costs less than its own sizes.
-        preset, size = settings.engine(request.preset, **request.engine), dataset.paper_image_size
-        if preset.train_backbone or size < preset.image_sizes[0]:
-            sizes = {"image_sizes": (size, size // 2)}
+        preset = settings.engine(request.preset, **request.engine)
+        sizes = {"image_sizes": image_sizes_on(preset, dataset.paper_image_size)}
     shared = settings.engine(request.preset, **{**sizes, **asked})
     if "image_sizes" in cls.engine_settings.get(request.preset, {}):
         sizes = {}
     return cls.engine_for(request.preset, **{**sizes, **asked}), shared
+
+
+def image_sizes_on(engine: Engine, size: int) -> tuple[int, ...]:
+    """Return the image sizes of a preset's engine on a dataset, where the user gives none.
+
+    The papers choose between 448 and 224 pixels by dataset; the second scale is half the first. A
+    frozen preset follows where that costs less than its own sizes.
+
+    Args:
+        engine: The preset's engine.
+        size: The dataset's ``paper_image_size`` in pixels.
+    """
+    if engine.train_backbone or size < engine.image_sizes[0]:
+        return (size, size // 2)
+    return engine.image_sizes
 
 
 def with_parameters(name: str, changed: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from osadbench.report.published.members import Labels
 from osadbench.report.published.parts import ComparedCell, ComparedRow, ComparedTable
 from osadbench.report.published.ranks import published_ranks
 from osadbench.report.published.render import FORMATS, render_published
-from osadbench.report.published.table import build_published_table
+from osadbench.report.published.table import build_published_table, usual_records
 
 __all__ = [
     "FORMATS",
@@ -24,4 +24,5 @@ __all__ = [
     "published_ranks",
     "render_counts",
     "render_published",
+    "usual_records",
 ]

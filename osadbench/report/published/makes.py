@@ -70,8 +70,8 @@ def _aspects(record: Record) -> Iterator[tuple[str, str]]:
     """Yield what all results of a table should share, each aspect with its value."""
     yield "preset", record.preset
     for key, value in record.engine.items():
-        if key == "image_sizes" and record.engine.get("train_backbone"):
-            # Under presets that train the backbone, each dataset has its own.
+        if key == "image_sizes":
+            # Datasets have sizes of their own.
             yield f"image sizes of {record.place}", str(value)
         elif key != "preset":
             yield f"engine setting {key}", str(value)

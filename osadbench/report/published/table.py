@@ -15,7 +15,7 @@ from osadbench.report.published.parts import ComparedColumn, ComparedTable
 from osadbench.report.published.summary import summarise
 from osadbench.types import Record
 
-__all__ = ["build_published_table"]
+__all__ = ["build_published_table", "usual_records"]
 
 
 def build_published_table(
@@ -69,6 +69,21 @@ def build_published_table(
         notes=notes_of(experiment, shown, makes, allow_mixed=allow_mixed),
         has_published=bool(values),
     )
+
+
+def usual_records(
+    experiment: Experiment, records: Sequence[Record], labels: Labels
+) -> list[Record]:
+    """Return the finished results of a table that are made as most of them are.
+
+    Args:
+        experiment: The rows and columns.
+        records: Results, in any order; those that are not of the table are left out.
+        labels: What the records call methods and protocols.
+    """
+    found = all_records(find_records(experiment, experiment_rows(experiment), records, labels))
+    makes = makes_of(found)
+    return [r for r in found if r.status == "done" and not makes.oddities(r)]
 
 
 def _column(experiment: Experiment, column: Column) -> ComparedColumn:
