@@ -118,8 +118,8 @@ def test_columns_without_the_engines_backbone_join_its_tables_of_all_weights() -
         *grid({"patchcore": ROWS}, departures={"image_sizes": [224]}),
     ]
     assert layout(build_report(records)) == [
-        (10, RANDOM, ("colour", "dra", "kdad")),
-        (10, OWN, ("colour", "dra", "kdad", "patchcore")),
+        (10, RANDOM, ("kdad", "dra", "colour")),
+        (10, OWN, ("kdad", "dra", "colour", "patchcore")),
     ]
 
 
@@ -135,7 +135,7 @@ def test_two_weights_of_a_methods_own_backbone_go_with_their_kind() -> None:
     said = "kdad: backbone=vgg16, image_sizes=128 by definition; weights "
     assert notes == [(said + RANDOM,), (said + "sha256:77aa88bb77aa",)]
     report = build_report([*kdad, *grid({"dra": ROWS})])
-    assert layout(report) == [(10, "none", ("kdad",)), (10, OWN, ("dra", "kdad"))]
+    assert layout(report) == [(10, "none", ("kdad",)), (10, OWN, ("kdad", "dra"))]
 
 
 def test_labels_and_weights_are_told_apart_at_once() -> None:
@@ -148,8 +148,8 @@ def test_labels_and_weights_are_told_apart_at_once() -> None:
     ]
     assert layout(build_report(records)) == [
         (0, "sha256:" + "ef" * 32, ("kdad", "knn")),
-        (1, RANDOM, ("dra", "kdad")),
-        (10, OWN, ("dra", "kdad", "knn")),
+        (1, RANDOM, ("kdad", "dra")),
+        (10, OWN, ("kdad", "dra", "knn")),
     ]
     records = [*no_labels("knn"), *grid({"colour": ROWS}, weights="none", shots=5)]
     assert layout(build_report(records)) == [(5, OWN, ("colour", "knn"))]
@@ -158,7 +158,7 @@ def test_labels_and_weights_are_told_apart_at_once() -> None:
 def test_without_the_engines_backbone_the_caption_does_not_name_it() -> None:
     records = [*grid({"kdad": ROWS}, **KDAD), *grid({"colour": ROWS}, weights="none")]
     report = build_report(records)
-    assert layout(report) == [(10, "none", ("colour", "kdad"))]
+    assert layout(report) == [(10, "none", ("kdad", "colour"))]
     for form in WORDS:
         text = render(report, form)
         assert "preset frozen" in text
@@ -196,7 +196,7 @@ def test_departures_that_changed_between_runs_are_all_noted() -> None:
 def test_a_column_without_a_number_has_no_notes() -> None:
     bad = {"status": "skipped", "reason": "no honest form", "shots": 0, **KDAD}
     report = build_report([record(), record("kdad", **bad)])
-    assert only(report).columns == ("dra", "kdad")
+    assert only(report).columns == ("kdad", "dra")
     assert only(report).notes == ()
     (facts,) = [f for f in only(report).facts if f.label == "kdad"]
     assert (facts.cells, facts.departures[0]["backbone"]) == (0, "vgg16")
@@ -222,7 +222,7 @@ def test_external_outliers_are_noted_by_source_and_number() -> None:
     assert only(build_report(records)).notes == (
         "flos: external outliers from dtd (512 images)",
         "flos: external outliers from synthetic (90 to 180 images)",
-        "mlep and saoe: external outliers from synthetic (180 images)",
+        "saoe and mlep: external outliers from synthetic (180 images)",
     )
 
 
@@ -237,7 +237,7 @@ def test_outliers_of_two_sources_in_one_place_are_two_columns() -> None:
     assert only(report).columns == names
     # Where each dataset has a source of its own, the method is one column.
     report = build_report([*records[:12], *grid({"saoe": ROWS}, dataset="x", split=outliers("y"))])
-    assert [table.columns for table in report.tables] == [("dra", "saoe"), ("saoe",)]
+    assert [table.columns for table in report.tables] == [("saoe", "dra"), ("saoe",)]
 
 
 def test_remarks_are_counted_and_those_alike_but_for_numbers_are_one() -> None:

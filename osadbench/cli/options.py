@@ -77,7 +77,7 @@ output_option = click.option(
 )
 
 reference_option = click.option(
-    "--reference", help="Column that the others are tested against; else the first."
+    "--reference", help="Column that the others are tested against; else the first with results."
 )
 
 table_option = click.option(

@@ -68,7 +68,8 @@ def echo_report(
 def report(choice: Choice, format_: str, **options: Any) -> None:
     """Print the tables of the stored results.
 
-    Columns and datasets stand in the order in which -m and -d name them.
+    Columns and datasets stand in the order in which -m and -d name them; without -m, in that of the
+    papers' main tables, then the others by name.
     """
     _, records = choice.read()
     echo_report(

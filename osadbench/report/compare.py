@@ -24,12 +24,12 @@ def compare(
     Args:
         tables: The tables of one setting.
         labels: Columns in their order.
-        reference: Label to compare with; None means the first one.
+        reference: Label to compare with; None means the first one that has a result.
         allow_partial: Whether to test methods that lack seeds or rows, over the rows that both
             have.
     """
     present = [label for label in labels if any(label in table.columns for table in tables)]
-    base = reference or present[0]
+    base = reference or _first(tables, present)
     found = [_compare(tables, base, label, allow_partial) for label in present if label != base]
     computed = [test for test in found if test.result is not None]
     if len(computed) < 2:
@@ -37,6 +37,18 @@ def compare(
     corrected = holm([test.result.p for test in computed if test.result is not None])
     p_holm = {test.method: p for test, p in zip(computed, corrected, strict=True)}
     return [replace(test, p_holm=p_holm.get(test.method)) for test in found]
+
+
+def _first(tables: Sequence[Table], present: Sequence[str]) -> str:
+    # Against a method that was skipped everywhere, nothing could be tested.
+    with_result = {
+        cell.label
+        for table in tables
+        for row in table.rows
+        for cell in row.cells
+        if cell.mean is not None
+    }
+    return next((label for label in present if label in with_result), present[0])
 
 
 def _compare(

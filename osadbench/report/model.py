@@ -10,7 +10,7 @@ from osadbench.metrics import metric_key
 from osadbench.report.compare import compare
 from osadbench.report.costs import costs_of
 from osadbench.report.grouping import ambiguous_places, blocks_of, by_setting, shared, tell_apart
-from osadbench.report.ordering import MEAN, sort_columns, sort_rows
+from osadbench.report.ordering import MEAN, papers_order, sort_columns, sort_rows
 from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol
 from osadbench.report.tables import Options, build_table
@@ -57,12 +57,14 @@ def build_report(
         records: Records in any order.
         metric: Key of :data:`osadbench.metrics.METRICS`, or ``"f1max"``.
         methods: Columns to show, in this order: labels, or names of methods, which stand for the
-            label of that name or else for all labels of the method. None shows all, sorted.
+            label of that name or else for all labels of the method. None shows all, in the order of
+            the papers' main tables, then the others by name.
         datasets: Names of datasets that come first, in this order; the others follow by name.
-        reference: Column that the others are tested against; None means the first.
+        reference: Column that the others are tested against; None means the first with a result.
         group_by: What a line of a table is, one of :data:`GROUPINGS`.
         sort: ``"mean"`` for methods from the best mean to the worst; or a method, for the rows from
-            its best value to its worst. None leaves them in the order of names or ``methods``.
+            its best value to its worst. None leaves rows in the order of names, and methods in
+            theirs.
         include_smoke: Whether to show results of the smoke preset, which are no measurements.
         allow_partial: Whether methods that lack seeds are tested and marked all the same.
         allow_mixed: Whether results of several versions of osadbench or of a package that computes,
@@ -141,7 +143,7 @@ def _order(
 def _columns(labels: Sequence[_Label], methods: Sequence[str] | None) -> list[str]:
     """Return the labels to show, in order."""
     if methods is None:
-        return list(dict.fromkeys(label for label, _ in labels))
+        return papers_order(labels)
     return list(dict.fromkeys(label for name in methods for label in _named(labels, name)))
 
 

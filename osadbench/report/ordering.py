@@ -1,17 +1,40 @@
-"""The order of a table's lines and columns, where another is asked for than that of names."""
+"""The order of a table's columns, and of its lines where another is asked for than of names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from osadbench.experiments.order import methods_in_order
 from osadbench.metrics import METRICS
 from osadbench.report.parts import Cell, Table
 
-__all__ = ["MEAN", "sort_columns", "sort_rows"]
+__all__ = ["MEAN", "papers_order", "sort_columns", "sort_rows"]
 
 #: Asks for the order of the means.
 MEAN = "mean"
+
+
+def papers_order(columns: Iterable[tuple[str, str]], papers: Sequence[str] = ()) -> list[str]:
+    """Return labels in the order of the papers' main tables, then the others by name.
+
+    Columns of one method stand together: first those of the papers, then the others by label.
+
+    Args:
+        columns: Labels, each with the name of its method.
+        papers: Labels in the papers' order; empty for that of the tables that come along.
+    """
+    place = {label: index for index, label in enumerate(papers or methods_in_order())}
+    last = len(place)
+    methods: dict[str, int] = {}
+    for label, index in place.items():
+        methods.setdefault(label.partition("[")[0], index)
+
+    def key(column: tuple[str, str]) -> tuple[int, str, int, str]:
+        label, method = column
+        return methods.get(method, last), method, place.get(label, last), label
+
+    return list(dict.fromkeys(label for label, _ in sorted(set(columns), key=key)))
 
 
 def sort_columns(table: Table) -> Table:
