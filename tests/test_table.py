@@ -375,6 +375,41 @@ def test_the_papers_table_alone_equals_the_data(name: str) -> None:
     assert len(json.loads(as_json(table, published_only=True))["values"]) == len(found)
 
 
+@pytest.mark.parametrize("published_only", [True, False])
+def test_changed_values_have_a_sign_and_a_legend(published_only: bool) -> None:
+    table = build([], "devnet-3")
+    for form in (terminal, markdown):
+        text = form(table, published_only=published_only)
+        assert [text.count(f"{number}‡") for number in ("0.978±0.016", "0.568±0.053")] == [1, 1]
+        assert (len(re.findall(r"\d‡", text)), len(re.findall(r"\d§", text))) == (2, 5)
+        assert "‡: corrected: the copy" in text and "§: filled in from another table" in text
+    source = latex(table, published_only=published_only)
+    assert (source.count(r"016$^\ddagger$"), source.count(r"$^\S$ ")) == (1, 5)
+    assert r"$^\ddagger$: corrected" in source and r"$^\S$: filled in" in source
+    unchanged = terminal(build([], "dra-1"), published_only=published_only)
+    assert "‡" not in unchanged and "§" not in unchanged
+
+
+def test_data_formats_say_how_values_were_changed() -> None:
+    table = build([], "devnet-3")
+    lines = list(csv.DictReader(io.StringIO(as_csv(table, published_only=True))))
+    values = json.loads(as_json(table, published_only=True))["values"]
+    assert sum(line["status"] != "printed" for line in lines) == 7
+    for found in (lines, values):
+        (one,) = [v for v in found if (v["subset"], v["column"]) == ("color", "devnet")][1:]
+        assert (one["dataset"], one["status"]) == ("metal_nut", "corrected")
+        assert (float(one["printed_mean"]), float(one["printed_std"])) == (0.798, 0.016)
+        assert one["note"].startswith("text has 0.798; DRA Table 2 has")
+    whole = cell(table, "metal_nut/color", "devnet")
+    assert (whole.published, whole.printed_mean) == (0.978, 0.798)
+
+
+def test_latex_has_the_signs_of_mixed_results() -> None:
+    source = latex(build(changed(weights="sha256:" + "f" * 64), allow_mixed=True))
+    assert r"0.810\,$\pm$\,0.010$^\dagger$" in source.replace("\\textbf{", "").replace("}$^", "$^")
+    assert "U+2020" not in source
+
+
 @pytest.mark.parametrize("name", table_names())
 def test_the_papers_table_as_text_has_every_value(name: str) -> None:
     table = build([], name)

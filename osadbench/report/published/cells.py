@@ -112,7 +112,18 @@ def _compared(ours: Cell | None, value: PublishedValue | None, *, mixed: bool) -
         difference = round(round(ours.mean, DIGITS) - value.mean, DIGITS)
         if ours.n == ours.expected:
             judged = verdict(difference, ours.std, value.std)
-    return ComparedCell(ours, value.mean, value.std, value.status, difference, judged, mixed)
+    return ComparedCell(
+        ours,
+        value.mean,
+        value.std,
+        value.status,
+        value.printed_mean,
+        value.printed_std,
+        value.note,
+        difference=difference,
+        verdict=judged,
+        mixed=mixed,
+    )
 
 
 def verdict(difference: float, std: float | None, published_std: float | None) -> str:

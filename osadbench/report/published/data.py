@@ -20,6 +20,7 @@ __all__ = ["as_csv", "as_json"]
 _PAPER = (
     *("table", "setting", "dataset", "subset", "aggregate", "column", "published_method"),
     *("shots", "metric", "published_mean", "published_std", "status"),
+    *("printed_mean", "printed_std", "note"),
 )
 _OURS = ("method", "mean", "std", "n", "expected", "difference", "verdict", "mixed", "version")
 
@@ -68,6 +69,9 @@ def _line(
         "published_mean": cell.published,
         "published_std": cell.published_std,
         "status": cell.status,
+        "printed_mean": cell.printed_mean,
+        "printed_std": cell.printed_std,
+        "note": cell.note,
         "method": column.method,
         "mean": None if cell.ours is None else cell.ours.mean,
         "std": None if cell.ours is None else cell.ours.std,

@@ -2,6 +2,7 @@ r"""A paper's table as LaTeX; the document needs the booktabs package and nothin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from osadbench.report.latex import escape
@@ -10,6 +11,7 @@ from osadbench.report.published.parts import ComparedTable
 
 __all__ = ["latex"]
 
+_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$"}
 #: Lines of text that fit on one page.
 _PAGE_LINES = 48
 #: Characters beside each other, gaps between columns among them, that a page holds in scriptsize.
@@ -96,4 +98,7 @@ def _line(texts: Sequence[str]) -> str:
 
 
 def _text(text: str) -> str:
-    return "--" if text == "-" else escape(text).replace("†", r"$^\dagger$")
+    if text == "-":
+        return "--"
+    parts = re.split(f"([{''.join(_SIGNS)}])", text)
+    return "".join(_SIGNS.get(part) or escape(part) for part in parts)

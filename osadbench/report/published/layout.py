@@ -23,6 +23,11 @@ _LEGEND = (
     "deviations), !: outside; 2/3: seeds done; -: not run"
 )
 _MIXED = "†: made otherwise than most of the table"
+#: Signs of values that are not as the copy of the paper's text has them, and what they mean.
+_STATUS = {
+    "corrected": ("‡", "corrected: the copy of the paper's text that was used is damaged here"),
+    "filled": ("§", "filled in from another table: that copy lost the value"),
+}
 _SIGNS = {"within": "=", "outside": "!", "": ""}
 #: Columns beside each other; more are split into tables of equal width. A sweep's are narrower.
 _WIDEST, _WIDEST_SWEEP = 7, 8
@@ -144,7 +149,10 @@ def _ours(cell: ComparedCell | None) -> str:
 
 
 def _paper(cell: ComparedCell | None) -> str:
-    return "" if cell is None else mean_text(cell.published, cell.published_std)
+    if cell is None:
+        return ""
+    sign, _ = _STATUS.get(cell.status, ("", ""))
+    return mean_text(cell.published, cell.published_std) + sign
 
 
 def _difference(cell: ComparedCell | None) -> str:
@@ -154,11 +162,18 @@ def _difference(cell: ComparedCell | None) -> str:
 
 
 def below(table: ComparedTable, *, published_only: bool) -> list[str]:
-    """Return what stands below the table: legend, footnotes, notes, and how it compares."""
+    """Return what stands below the table: legend, footnotes, notes, and how it compares.
+
+    Below the paper's table alone stand the signs of changed values.
+    """
+    cells = [cell for row in table.rows for cell in row.cells if cell is not None]
+    met = {cell.status for cell in cells}
+    changed = [f"{sign}: {what}" for status, (sign, what) in _STATUS.items() if status in met]
+    if changed:
+        changed[-1] += " (-f csv has what it says, and why)"
     if published_only:
-        return []
-    lines = [_LEGEND] if table.has_published else []
-    cells = (cell for row in table.rows for cell in row.cells if cell is not None)
+        return changed
+    lines = [_LEGEND, *changed] if table.has_published else []
     lines += [_MIXED] if any(cell.mixed for cell in cells) else []
     lines += [f"[{i}] {text}" for i, text in enumerate(table.footnotes, 1)]
     lines += [f"Note: {note}" for note in table.notes]

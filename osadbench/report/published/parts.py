@@ -30,6 +30,9 @@ class ComparedCell:
         published: The paper's mean, or None where it prints none.
         published_std: The paper's spread, or None.
         status: ``"printed"``, ``"corrected"`` or ``"filled"``; empty where nothing is published.
+        printed_mean: What the copy of the paper's text says where the mean is corrected, or None.
+        printed_std: What it says of the spread, or None.
+        note: Why the value was changed, or another remark.
         difference: Ours minus published, both rounded to what is printed; None without both.
         verdict: ``"within"`` or ``"outside"`` both spreads, or ``""`` where one of them is missing
             or ours lacks seeds; see :func:`osadbench.report.published.cells.verdict`.
@@ -40,6 +43,9 @@ class ComparedCell:
     published: float | None = None
     published_std: float | None = None
     status: str = ""
+    printed_mean: float | None = None
+    printed_std: float | None = None
+    note: str = ""
     difference: float | None = None
     verdict: str = ""
     mixed: bool = False
