@@ -38,9 +38,9 @@ class Engine(Params):
         normal_views: Cached rotated views per normal training image, beside the plain one. Without
             any, heads learn to tell a rotated image from a plain one instead of an anomaly from a
             normal: on the ``synthetic`` dataset (difficulty 0.8, general protocol, ten shots, three
-            categories, two seeds, 320 and 224 pixels) 4 in place of 0 raised DevNet's mean AUROC
-            from .818 to .894 and FLOS's from .757 to .886. Used, like the next two, only where the
-            backbone is frozen.
+            categories, three seeds) 4 in place of 0 raised DevNet's mean AUROC from .747 to .857
+            and FLOS's from .691 to .815. Used, like the next two, only where the backbone is
+            frozen.
         seen_views: Cached rotated views per labelled anomaly, beside the plain one.
         pseudo_views: Cached pseudo anomalies in all, spread over the normal training images.
         precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 on GPUs

@@ -17,9 +17,11 @@ from osadbench.store import Store
 
 ROOT = Path(__file__).parent.parent
 MEASURED = ROOT / "results" / "elpv-frozen"
+SWEPT = ROOT / "results" / "elpv-sweeps"
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import compare_elpv  # noqa: E402
+import sweeps_elpv  # noqa: E402
 
 SEEDS, SHOTS, ROWS = (0, 1, 2), (1, 10), ("elpv", "mono", "poly")
 WITHOUT_LABELS = {"dsvdd-frozen", "featdistill", "kdad", "knn", "meanfeature", "patchcore"}
@@ -99,7 +101,7 @@ def test_the_readme_shows_these_numbers(store: Store) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("elpv_dataset") is None, reason="needs elpv-dataset")
 def test_the_command_of_the_page_gives_the_tables_from_the_records(store: Store) -> None:
     page = (ROOT / "docs" / "elpv.md").read_text(encoding="utf-8")
-    (command,) = re.findall(r"^osadbench (run .*)$", page, re.MULTILINE)
+    (command,) = re.findall(r"^osadbench (run -p .*)$", page, re.MULTILINE)
     arguments = [*shlex.split(command), "--rerun", "none", "--offline"]
     done = subprocess.run(
         [sys.executable, "-m", "osadbench", *arguments], cwd=ROOT, capture_output=True, text=True
@@ -107,3 +109,38 @@ def test_the_command_of_the_page_gives_the_tables_from_the_records(store: Store)
     assert done.returncode == 0, done.stderr
     report = build_report(store.records(), methods=compare_elpv.METHODS)
     assert done.stdout.strip() == render(report, "terminal").strip()
+
+
+def test_the_sweeps_are_whole_clean_and_from_one_commit() -> None:
+    store = Store(SWEPT)
+    records = store.records()
+    assert store.problems() == []
+    assert {(r.status, r.dataset, r.provenance["dirty"]) for r in records} == {
+        ("done", "elpv", False)
+    }
+    assert len({record.provenance["commit"] for record in records}) == 1
+    # Shots, contamination, K and N_r: points by methods by seeds.
+    assert len(records) == (8 * 4 + 5 * 4 + 5 + 3) * 3
+    for record in records:
+        table = store.scores(record.key)
+        assert compute_metrics(table.labels, table.scores) == pytest.approx(record.metrics)
+
+
+def test_the_page_has_the_sweeps_tables_and_figures() -> None:
+    page = (ROOT / "docs" / "elpv.md").read_text(encoding="utf-8")
+    for table in sweeps_elpv.tables(SWEPT):
+        assert table in page
+    for name in sweeps_elpv.SWEEPS:
+        assert f"(figures/elpv-{name}.png)" in page
+        for suffix in (".pdf", ".png"):
+            assert (ROOT / "docs" / "figures" / f"elpv-{name}{suffix}").stat().st_size > 5000
+
+
+def test_a_stand_in_is_named_below_a_papers_table() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "osadbench", "table", "dra-7", "-o", str(MEASURED)],
+        capture_output=True,
+        text=True,
+    )
+    assert "Note: in the column deepsad, ours is deepsad-frozen" in done.stdout
+    assert "in the column minns" not in done.stdout

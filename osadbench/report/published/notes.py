@@ -47,8 +47,22 @@ def notes_of(
         notes += [f"results differ in {difference}" for difference in makes.differences]
     done = [record for record in records if record.status == "done"]
     if done:
+        notes += _stand_ins(done)
         names = sorted({record.label for record in done})
         facts = [facts_of(name, [r for r in done if r.label == name]) for name in names]
         notes += column_notes(_setting(done), facts)
         notes += provenance_notes(origins_of(done))
     return tuple(dict.fromkeys(notes))
+
+
+def _stand_ins(records: Sequence[Record]) -> list[str]:
+    """Return what ran under a label of another name, as methods do that are not quite themselves.
+
+    Columns have the method's name; only the label says so.
+    """
+    names = {(record.method, record.label.partition("[")[0]) for record in records}
+    return [
+        f"in the column {method}, ours is {label}: osadbench describe {method} says what differs"
+        for method, label in sorted(names)
+        if method != label
+    ]
