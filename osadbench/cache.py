@@ -9,6 +9,7 @@ processes that compute the same rows write the same values twice, which does no 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -23,9 +24,12 @@ import numpy.typing as npt
 
 from osadbench.errors import CacheError
 
-__all__ = ["ArrayCache", "cache_dir", "write_atomically"]
+__all__ = ["ArrayCache", "cache_dir", "write_atomically", "writing_remedy"]
 
 logger = logging.getLogger("osadbench")
+
+#: What no free space helps against.
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def cache_dir(given: str | Path | None = None) -> Path:
@@ -35,6 +39,11 @@ def cache_dir(given: str | Path | None = None) -> Path:
     return Path(
         given or os.environ.get("OSADBENCH_CACHE_DIR") or platformdirs.user_cache_dir("osadbench")
     )
+
+
+def writing_remedy(error: OSError) -> str:
+    """Return what to do about a folder that could not be written, as the start of a clause."""
+    return "check its permissions" if error.errno in _DENIED else "free some space"
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -128,8 +137,8 @@ class ArrayCache:
                 temporary.unlink(missing_ok=True)
                 (self.folder / f"{name}.npy").unlink(missing_ok=True)
             raise CacheError(
-                f"cannot write the cache in {self.folder} ({error.strerror}): free some space or "
-                "name another folder by OSADBENCH_CACHE_DIR"
+                f"cannot write the cache in {self.folder} ({error.strerror}): "
+                f"{writing_remedy(error)} or name another folder by OSADBENCH_CACHE_DIR"
             ) from error
 
     def _write(self, file: IO[bytes], arrays: Sequence[npt.NDArray[np.generic]]) -> None:

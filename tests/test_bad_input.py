@@ -471,8 +471,8 @@ def test_an_output_folder_that_cannot_be_made(
     result = cli(*MEAN, *HARD, *ONE, *toys)
     assert (result.code, one_line(result)) == (
         3,
-        "cannot write results in out (Permission denied): free some space, or name another folder "
-        "by --output-dir",
+        "cannot write results in out (Permission denied): check its permissions, or name another "
+        "folder by --output-dir",
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import subprocess
@@ -262,3 +263,24 @@ def test_the_folder_given_wins_over_the_environment_and_the_default(
     monkeypatch.delenv("OSADBENCH_CACHE_DIR")
     assert cache_dir().name == "osadbench"
     assert cache_dir().is_absolute()
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "check its permissions"),
+        (errno.EPERM, "check its permissions"),
+        (errno.EROFS, "check its permissions"),
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+    ],
+)
+def test_the_remedy_fits_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, remedy: str
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, "refused")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(CacheError, match=rf"\(refused\): {remedy} or name another folder by OSAD"):
+        fresh(tmp_path / "cache").put(rows("a"))

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from osadbench.cache import write_atomically
+from osadbench.cache import write_atomically, writing_remedy
 from osadbench.datasets.reading import Reading
 from osadbench.errors import CacheError
 from osadbench.params import digest
@@ -30,8 +30,8 @@ def save_reading(path: Path, reading: Reading) -> None:
         write_atomically(path, json.dumps({"body": body, "digest": digest(body)}).encode())
     except OSError as error:
         raise CacheError(
-            f"cannot write the cache in {path.parent} ({error.strerror}): free some space or name "
-            "another folder by OSADBENCH_CACHE_DIR"
+            f"cannot write the cache in {path.parent} ({error.strerror}): "
+            f"{writing_remedy(error)} or name another folder by OSADBENCH_CACHE_DIR"
         ) from error
 
 

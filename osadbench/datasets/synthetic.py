@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pydantic
 from PIL import Image
 
-from osadbench.cache import cache_dir
+from osadbench.cache import cache_dir, writing_remedy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.defects import DEFECTS
 from osadbench.datasets.findings import Findings
@@ -155,8 +155,8 @@ def _write(folder: Path, params: SyntheticParams) -> None:
         # Another process may have been faster; it drew the same.
         if not folder.is_dir():
             raise CacheError(
-                f"cannot write {folder} ({error.strerror}): free some space or name another "
-                "folder by OSADBENCH_CACHE_DIR"
+                f"cannot write {folder} ({error.strerror}): {writing_remedy(error)} or name "
+                "another folder by OSADBENCH_CACHE_DIR"
             ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

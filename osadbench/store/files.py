@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from osadbench.cache import writing_remedy
 from osadbench.errors import StoreError
 from osadbench.records import from_json
 from osadbench.store.index import Stamp
@@ -162,8 +163,8 @@ def leftovers(listing: Listing) -> Iterator[str]:
 def unwritable(root: Path, error: OSError) -> str:
     """Return the line on a folder that cannot be written."""
     return (
-        f"cannot write results in {root} ({error.strerror or error}): free some space, or name "
-        "another folder by --output-dir"
+        f"cannot write results in {root} ({error.strerror or error}): {writing_remedy(error)}, or "
+        "name another folder by --output-dir"
     )
 
 
