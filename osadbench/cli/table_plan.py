@@ -115,5 +115,6 @@ def lack_of(dataset: Component, data_root: Path | None, cache: Path | None) -> s
     except ParameterError:
         raise
     except (PrecheckError, UsageError) as error:
-        return str(error)
+        # The line that this goes into names the dataset already.
+        return str(error).removeprefix(f"{name} is ")
     return None
