@@ -14,6 +14,7 @@ import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
 from raw_tools import Strips, register, write_strips
 
+from osadbench.datasets.brainmri import BrainMri
 from osadbench.datasets.download import download
 from osadbench.datasets.elpv import Elpv
 from osadbench.datasets.fetch import fetch, how_to_get, terms
@@ -227,13 +228,20 @@ def test_a_folder_that_is_taken(site: Site, strips: type[RawDataset], tmp_path: 
         fetch(strips, tmp_path / "file" / "strips")
 
 
-def test_what_a_user_is_told() -> None:
+def test_what_a_user_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OSADBENCH_DATA_DIR", raising=False)
     assert terms(Strips).splitlines()[0] == "licence: made-up licence 1.0"
     assert how_to_get(Elpv).splitlines() == [
         f"layout: {Elpv.layout}",
         f"download: {Elpv.download}",
-        "place: a folder given by --data-root, or elpv below the folder OSADBENCH_DATA_DIR",
+        "place: elpv below the folder OSADBENCH_DATA_DIR, or a folder given by --data-root",
     ]
+    monkeypatch.setenv("OSADBENCH_DATA_DIR", "/x")
+    told = how_to_get(BrainMri).splitlines()
+    assert told[-1] == f"place: {Path('/x/brainmri')}, or a folder given by --data-root"
+    kaggle = "https://www.kaggle.com/datasets/navoneel/brain-mri-images-for-brain-tumor-detection"
+    assert told[1] == f"download: get {kaggle} and unpack it"
+    assert how_to_get(BrainMri, Path("mine")).splitlines()[-1] == "place: mine"
 
 
 # --- the command ---

@@ -118,7 +118,7 @@ def test_no_headct_at_all(root: Path, tmp_path: Path) -> None:
     (root / "labels.csv").unlink()
     assert refusal(HeadCt(root)) == (
         f"no headct in {root}: expected labels.csv and head_ct/NNN.png, or the layout of MVTec AD; "
-        "get felipekitamura/head-ct-hemorrhage from Kaggle and unpack it"
+        "get https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage and unpack it"
     )
 
 

@@ -78,8 +78,7 @@ def test_missing_data_name_the_remedy(tmp_path: Path, monkeypatch: pytest.Monkey
     assert refusal(Lag(tmp_path)) == (
         f"no lag in {tmp_path}: expected non_glaucoma/image/*.jpg and "
         "suspicious_glaucoma/image/*.jpg, or the layout of MVTec AD; ask its authors for it as "
-        "https://github.com/smilell/AG-CNN says and put it at lag below the folder "
-        "OSADBENCH_DATA_DIR"
+        "https://github.com/smilell/AG-CNN says"
     )
     monkeypatch.delenv("OSADBENCH_DATA_DIR", raising=False)
     assert refusal(Lag()).startswith("lag is not here: give its folder by --data-root DIR, or put")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -17,6 +16,7 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.manifest_cache import load_reading, save_reading
 from osadbench.datasets.masks import read_mask
+from osadbench.datasets.places import data_folder, place_text
 from osadbench.datasets.reading import Reading
 from osadbench.errors import DataError, UsageError, did_you_mean
 from osadbench.params import Params as BaseParams
@@ -125,7 +125,7 @@ class Dataset(ABC):
         if folder is None:
             raise DataError(
                 f"{self.name} needs a folder of images: give --data-root DIR, or put it at "
-                f"{self.name} below the folder OSADBENCH_DATA_DIR"
+                f"{place_text(self.name)}"
             )
         if not folder.is_dir():
             raise DataError(f"no folder {folder}: give {self.name}'s folder by --data-root DIR")
@@ -133,8 +133,7 @@ class Dataset(ABC):
 
     def _data_dir(self) -> Path | None:
         """Return ``OSADBENCH_DATA_DIR/<name>`` if the variable is set and the folder is there."""
-        value = os.environ.get("OSADBENCH_DATA_DIR")
-        folder = Path(value, self.name) if value else None
+        folder = data_folder(self.name)
         return folder if folder is not None and folder.is_dir() else None
 
     @abstractmethod

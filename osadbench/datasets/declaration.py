@@ -5,10 +5,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from osadbench.datasets.base import Dataset
 from osadbench.datasets.counting import ANY_CLASS
+from osadbench.datasets.places import place_text
 from osadbench.datasets.raw import RawDataset
 from osadbench.types import NORMAL_CLASS
 
@@ -93,15 +95,23 @@ def _raw_lines(values: dict[str, Any]) -> Iterator[str]:
         yield from _category_lines(category)
 
 
-def placing(values: dict[str, Any]) -> Iterator[str]:
-    """Yield how to get the dataset and where to put it."""
+def placing(values: dict[str, Any], folder: Path | None = None) -> Iterator[str]:
+    """Yield how to get the dataset and where to put it.
+
+    Args:
+        values: Its declaration.
+        folder: Where the user wants it; None for where it is looked for.
+    """
     name = values["name"]
     yield f"download: {values['download']}"
     for archive in values["archives"]:
         yield f"  {archive['url']}  sha256 {archive['sha256']}"
     if values["archives"]:
         yield f"  osadbench data fetch {name} downloads and unpacks it"
-    yield f"place: a folder given by --data-root, or {name} below the folder OSADBENCH_DATA_DIR"
+    if folder is not None:
+        yield f"place: {folder}"
+    else:
+        yield f"place: {place_text(name)}, or a folder given by --data-root"
 
 
 def counts_text(counts: dict[str, int]) -> str:

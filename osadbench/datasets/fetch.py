@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
+from osadbench.cache import writing_remedy
 from osadbench.datasets.declaration import declaration, placing
 from osadbench.datasets.download import Progress, download
 from osadbench.datasets.raw import Archive, RawDataset
@@ -20,9 +21,14 @@ __all__ = ["fetch", "how_to_get", "terms"]
 logger = logging.getLogger("osadbench")
 
 
-def how_to_get(cls: type[RawDataset]) -> str:
-    """Return what to download and where to put it, in lines."""
-    return "\n".join([f"layout: {cls.layout}", *placing(declaration(cls))])
+def how_to_get(cls: type[RawDataset], folder: Path | None = None) -> str:
+    """Return what to download and where to put it, in lines.
+
+    Args:
+        cls: The dataset's class.
+        folder: Where the user wants it; None for where it is looked for.
+    """
+    return "\n".join([f"layout: {cls.layout}", *placing(declaration(cls), folder)])
 
 
 def terms(cls: type[RawDataset]) -> str:
@@ -72,8 +78,8 @@ def fetch(
         shutil.rmtree(kept, ignore_errors=True)
     except OSError as error:
         raise DataError(
-            f"cannot write {folder} ({error.strerror or error}): free some space, or name another "
-            "folder by --data-root"
+            f"cannot write {folder} ({error.strerror or error}): {writing_remedy(error)}, or name "
+            "another folder by --data-root"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

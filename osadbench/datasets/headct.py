@@ -29,13 +29,15 @@ class HeadCt(RawDataset):
     task: ClassVar[str] = "haemorrhages in slices of heads, sizes differ, mostly grey"
     licence: ClassVar[str] = "see its page on Kaggle; not to be passed on"
     citation: ClassVar[str] = "Kitamura, Head CT - hemorrhage, Kaggle"
-    source: ClassVar[str] = "Kaggle: felipekitamura/head-ct-hemorrhage"
+    source: ClassVar[str] = "https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage"
     paper_image_size: ClassVar[int] = 224
     default_outliers: ClassVar[str | None] = "lag"
     # Of its one pair of equal normals the papers' split puts one into the test set.
     default_on_duplicate: ClassVar[str] = "warn"
     layout: ClassVar[str] = "labels.csv and head_ct/NNN.png"
-    download: ClassVar[str] = "get felipekitamura/head-ct-hemorrhage from Kaggle and unpack it"
+    download: ClassVar[str] = (
+        "get https://www.kaggle.com/datasets/felipekitamura/head-ct-hemorrhage and unpack it"
+    )
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "": {"train/good": 75, "test/good": 25, "test/defect": 100}
     }

@@ -38,10 +38,7 @@ class Lag(RawDataset):
     source: ClassVar[str] = "https://github.com/smilell/AG-CNN"
     paper_image_size: ClassVar[int] = 448
     layout: ClassVar[str] = "non_glaucoma/image/*.jpg and suspicious_glaucoma/image/*.jpg"
-    download: ClassVar[str] = (
-        "ask its authors for it as https://github.com/smilell/AG-CNN says and put it at lag below "
-        "the folder OSADBENCH_DATA_DIR"
-    )
+    download: ClassVar[str] = "ask its authors for it as https://github.com/smilell/AG-CNN says"
     #: Copies of several sizes are in circulation.
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {}
     counts_are_known: ClassVar[bool] = False

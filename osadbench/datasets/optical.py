@@ -46,8 +46,8 @@ class Optical(RawDataset):
     layout: ClassVar[str] = "ClassC/{Train,Test}/NNNN.PNG and ClassC/{Train,Test}/Label/Labels.txt"
     download: ClassVar[str] = (
         "get the ten classes from https://hci.iwr.uni-heidelberg.de/node/3616 (on Kaggle: "
-        "mhskjelvareid/dagm-2007-competition-dataset-optical-inspection) and unpack them into one "
-        "folder"
+        "https://www.kaggle.com/datasets/mhskjelvareid/"
+        "dagm-2007-competition-dataset-optical-inspection) and unpack them into one folder"
     )
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "": {"train/good": 10500, "test/good": 3500, "test/defect": 2100}
