@@ -148,6 +148,29 @@ def test_categories_that_are_not_there(here: Cli, monkeypatch: pytest.MonkeyPatc
     assert entry.expected["grid"] == {"good": 10, "hole": 3, "scratch": 3}
 
 
+def test_archives_that_nobody_has_unpacked(here: Cli) -> None:
+    shutil.rmtree(DATA / "strips")
+    (DATA / "strips").mkdir()
+    (DATA / "strips" / "Strips.ZIP").write_bytes(b"PK")
+    told = "expected clean/NAME.jpg and broken/CLASS/NAME, but Strips.ZIP lies there packed: unpack"
+    result = here("data", "list")
+    assert line_of(result.out, "strips")[1] == "unusable" and told in result.out
+    result = here("data", "check", "strips")
+    assert result.code == 3 and result.err.startswith(f"error: no strips in data/strips: {told} it")
+    (DATA / "strips" / "broken.tar.gz").write_bytes(b"")
+    told = "but Strips.ZIP, broken.tar.gz lie there packed: unpack them"
+    assert told in here("data", "check", "strips").err
+
+
+def test_archives_beside_what_is_whole_or_not(here: Cli) -> None:
+    (DATA / "strips" / "broken.zip").write_bytes(b"PK")
+    assert look("strips").state == "complete" and here("data", "check", "strips").code == 0
+    shutil.rmtree(DATA / "strips" / "broken")
+    assert look("strips").detail.endswith("; broken.zip lies there packed: unpack it")
+    result = here("data", "check", "strips")
+    assert result.code == 3 and "\n  broken.zip lies there packed: unpack it\n" in result.err
+
+
 # --- info, describe ---
 
 
@@ -162,7 +185,7 @@ def test_info_prints_the_declaration(here: Cli) -> None:
         "groups: strips, kept whole by --split group",
         "layout: clean/NAME.jpg and broken/CLASS/NAME, or the layout of MVTec AD",
         "download: ask for strips.zip at https://example.org/strips",
-        "place: a folder given by --data-root, or strips below the folder OSADBENCH_DATA_DIR",
+        "place: data/strips, or a folder given by --data-root",
         "  expected: 6/2/5",
         "  papers: 6/2/6",
         "  hole one      3  also pit",
@@ -251,6 +274,15 @@ def test_copies_in_train_and_test(here: Cli) -> None:
     assert here("data", "check", "parts", "--on-duplicate", "ignore").code == 2
 
 
+def test_a_cache_that_cannot_be_written_is_a_warning(here: Cli) -> None:
+    Path("file").write_text("")
+    for words in (["check", "strips"], ["prepare", "strips", "--out", "new"]):
+        result = here("data", *words, "--cache-dir", "file/cache")
+        assert result.code == 0, result.err
+        assert "cannot write the cache in" in result.err
+        assert result.err.endswith("; nothing is kept for later\n")
+
+
 def test_a_split_by_groups(here: Cli) -> None:
     assert "0 of them in both" in here("data", "check", "strips", "--split", "group").out
 
@@ -264,7 +296,8 @@ def test_a_folder_of_a_datasets_name(here: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "text"),
     [
-        (["elvp"], 3, "no folder elvp, and no dataset of that name: did you mean elpv?"),
+        (["elvp"], 2, "no dataset and no folder 'elvp': did you mean elpv?"),
+        (["./elpv"], 3, "no folder ./elpv: give one in the layout of MVTec AD"),
         (["data", "--data-root", "data"], 2, "--data-root goes with the name of a dataset"),
         (["strips/carpet"], 2, "strips has no categories here: drop '/carpet'"),
         (["strips[colour=red]"], 2, "strips has no parameter 'colour'"),

@@ -7,7 +7,8 @@ from image_trees import write_category
 from manifest_tools import split_all
 from raw_trees_2 import counts, read, refusal, write_brainmri
 
-from osadbench.datasets.brainmri import BrainMri
+from osadbench.datasets.brainmri import SECOND, BrainMri
+from osadbench.datasets.findings import Findings
 from osadbench.errors import DataError
 
 NORMALS = [
@@ -47,6 +48,17 @@ def test_the_second_copy_serves_where_it_is_the_only_one(root: Path) -> None:
     dataset = BrainMri(root)
     assert len(dataset.manifest().records) == 13
     assert dataset.root == root / "brain_tumor_dataset"
+
+
+def test_the_second_copy_is_left_out_with_the_reason(root: Path) -> None:
+    findings = Findings()
+    reading = BrainMri(root).read("", findings)
+    assert [path.rpartition("/")[0] for path, _ in reading.omissions] == [
+        *["brain_tumor_dataset/no"] * 8,
+        *["brain_tumor_dataset/yes"] * 5,
+    ]
+    assert {reason for _, reason in reading.omissions} == {SECOND}
+    assert not any("left out" in warning for warning in reading.warnings)
 
 
 def test_normals_are_split_sorted(root: Path) -> None:
@@ -122,8 +134,8 @@ def test_no_brainmri_at_all(tmp_path: Path) -> None:
     (tmp_path / "no").mkdir()
     assert refusal(BrainMri(tmp_path)) == (
         f"no brainmri in {tmp_path}: expected the folders no and yes with images, or the layout of "
-        "MVTec AD; get navoneel/brain-mri-images-for-brain-tumor-detection from Kaggle and unpack "
-        "it"
+        "MVTec AD; get https://www.kaggle.com/datasets/navoneel/"
+        "brain-mri-images-for-brain-tumor-detection and unpack it"
     )
     (tmp_path / "yes").mkdir()
     text = refusal(BrainMri(tmp_path))

@@ -10,7 +10,7 @@ from manifest_tools import split_all
 from raw_trees_1 import look, moved_into, refusal, write_hyper_kvasir
 from raw_trees_2 import counts
 
-from osadbench.datasets.hyper_kvasir import OTHER_SPELLINGS, HyperKvasir
+from osadbench.datasets.hyper_kvasir import OTHER_SPELLINGS, UPPER, HyperKvasir
 from osadbench.errors import DataError
 
 COUNTS = {
@@ -157,3 +157,14 @@ def test_missing_halves_and_damaged_files_are_problems(root: Path) -> None:
     assert "there is no readable anomalous image" in refusal(HyperKvasir(root))
     shutil.rmtree(root / LANDMARKS)
     assert "there is no readable normal image" in refusal(HyperKvasir(root))
+
+
+def test_the_lower_tract_is_left_out_with_the_reason(root: Path) -> None:
+    write_image(root / UPPER / "anatomical-landmarks" / "uvula" / "u.jpg")
+    reading = look(HyperKvasir(root))[0]
+    left_out = dict(reading.omissions)
+    uvula = left_out.pop(f"{UPPER}/anatomical-landmarks/uvula/u.jpg")
+    assert uvula == "its folder is no class of the papers"
+    assert left_out and all(path.startswith("lower-gi-tract/") for path in left_out)
+    assert set(left_out.values()) == {"the papers take images of the upper tract only"}
+    assert not any("left out" in warning for warning in reading.warnings)

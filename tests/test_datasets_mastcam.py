@@ -17,6 +17,7 @@ from osadbench.datasets.check import check_dataset
 from osadbench.datasets.declaration import declaration, declaration_lines
 from osadbench.datasets.inventory import look as find
 from osadbench.datasets.mastcam import Mastcam
+from osadbench.datasets.prepare import prepare
 from osadbench.errors import DataError, ParameterError
 
 COUNTS = {"train/good": 5, "test/good": 3} | {
@@ -59,14 +60,29 @@ def test_the_folders_are_splits_and_classes(root: Path) -> None:
 def test_the_folder_of_all_is_excluded_with_the_reason(root: Path) -> None:
     reading, problems = look(Mastcam(root))
     assert problems == []
-    assert len(reading.exclusions) == 18
-    path, reason = reading.exclusions[0]
+    assert reading.exclusions == ()
+    left_out = [one for one in reading.omissions if "/all/" in one[0]]
+    assert len(left_out) == 18
+    path, reason = left_out[0]
     assert path.startswith("test_novel/all/mcam") and reason == (
         "all/ repeats the classes' own folders"
     )
-    assert any(
-        w.startswith("18 images are left out, such as test_novel/all/") for w in (reading.warnings)
-    )
+    assert not any("left out" in warning for warning in reading.warnings)
+
+
+def test_crops_that_the_papers_do_not_use_are_named(root: Path) -> None:
+    omissions = dict(look(Mastcam(root))[0].omissions)
+    unused = omissions["validation_typical/mcam00006_L0_sol0001_0.npy"]
+    assert unused == "the papers do not use validation_typical"
+
+
+def test_a_converted_copy_names_crops_in_two_classes(root: Path, tmp_path: Path) -> None:
+    prepare(Mastcam(root), tmp_path / "copy")
+    told = [w for w in look(Mastcam(root))[0].warnings if "of several classes" in w]
+    assert len(told) == 1
+    reading, problems = look(Mastcam(tmp_path / "copy"))
+    assert problems == [] and told[0] in reading.warnings
+    assert len(reading.omissions) == 18 + 1
 
 
 def test_crops_in_two_classes_are_named(root: Path) -> None:
@@ -296,7 +312,7 @@ def test_crops_saved_as_pictures_are_another_release(root: Path) -> None:
 def test_missing_data_name_the_remedy(tmp_path: Path) -> None:
     (tmp_path / "train_typical.zip").write_bytes(b"PK")
     with pytest.raises(
-        DataError, match=r"no mastcam in .*; get train_typical.zip, test_typical.zi"
+        DataError, match=r"no mastcam in .*, but train_typical.zip lies there packed: unp"
     ):
         Mastcam(tmp_path).manifest()
 

@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from image_trees import write_category, write_image
+from image_trees import write_category, write_elpv, write_image
 from PIL import Image
 from raw_tools import Strips, write_strips
 
 from osadbench import __version__
 from osadbench.datasets import converting
+from osadbench.datasets.check import check_dataset
 from osadbench.datasets.converting import Written
+from osadbench.datasets.elpv import UNSURE, Elpv
+from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.naming import portable_stems
 from osadbench.datasets.prepare import prepare
+from osadbench.datasets.reading import Reading
 from osadbench.errors import DataError, UsageError
 from osadbench.images import decode, file_digest
 from osadbench.types import Manifest
@@ -108,7 +112,7 @@ def test_the_manifest(raw: Path, tmp_path: Path) -> None:
     values = manifest_of(out)
     assert values["dataset"] == "strips" and values["licence"] == "made-up licence 1.0"
     assert values["citation"] == Strips.citation and values["source"] == Strips.source
-    assert values["converter"]["version"] == 1
+    assert values["converter"]["version"] == 2
     assert values["converter"]["osadbench"] == __version__
     assert values["options"] == {"on_duplicate": "warn", "strict_counts": False, "split": "group"}
     assert values["split_seed"] == 42
@@ -279,7 +283,7 @@ def test_an_interruption(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_place_without_permission(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    with pytest.raises(DataError, match="Permission denied"):
+    with pytest.raises(DataError, match=r"\(Permission denied\): check its permissions, or name"):
         prepare(Strips(raw), tmp_path / "locked" / "out")
 
 
@@ -339,3 +343,93 @@ def test_names_are_portable() -> None:
     assert values[4:7] == ["_con", "a_b_", "image"]
     assert all(len(value) < 140 for value in values)
     assert len({value.lower() for value in values}) == len(values)
+
+
+# --- what a copy says ---
+
+
+def read(dataset: Folder) -> tuple[Reading, list[str]]:
+    findings = Findings()
+    return dataset.read("", findings), findings.problems
+
+
+def test_a_copy_says_what_the_download_does(raw: Path, tmp_path: Path) -> None:
+    prepare(Strips(raw), tmp_path / "out")
+    before, _ = read(Strips(raw))
+    after, problems = read(Strips(tmp_path / "out"))
+    assert problems == []
+    assert after.exclusions == before.exclusions
+    assert Counter(r.group for r in after.manifest.records) == Counter(
+        r.group for r in before.manifest.records
+    )
+    for line in ("2 of 4 strips have images in both", "1 image is left out, such as broken/tear/"):
+        assert any(w.startswith(line) for w in before.warnings), line
+        assert any(w.startswith(line) for w in after.warnings), line
+    text = check_dataset(Strips(tmp_path / "out"))
+    assert "\n  groups: 4, 2 of them in both train and test\n" in text
+    assert "\n  left out: broken/tear/unsure.png: nobody knows what it shows\n" in text
+
+
+def test_groups_of_a_copy_change_no_digest(raw: Path, tmp_path: Path) -> None:
+    prepare(Strips(raw), tmp_path / "out")
+    cache = tmp_path / "cache"
+    grouped = Strips(tmp_path / "out", cache=cache).manifest()
+    (tmp_path / "out" / "manifest.json").unlink()
+    bare = Strips(tmp_path / "out", cache=cache).manifest()
+    assert {r.group for r in bare.records} == {None} != {r.group for r in grouped.records}
+    assert bare.digest == grouped.digest
+
+
+def test_a_changed_file_of_a_copy_is_in_no_group(raw: Path, tmp_path: Path) -> None:
+    prepare(Strips(raw), tmp_path / "out")
+    changed = next((tmp_path / "out" / "train" / "good").iterdir())
+    write_image(changed, size=(8, 8), mode="L")
+    records = Strips(tmp_path / "out").manifest().by_path
+    groups = {path: record.group for path, record in records.items() if "/good/" in path}
+    assert [path for path, group in groups.items() if group is None] == [
+        f"train/good/{changed.name}"
+    ]
+
+
+def test_a_split_by_groups_of_a_copy(raw: Path, tmp_path: Path) -> None:
+    prepare(Strips(raw), tmp_path / "paper")
+    prepare(Strips(raw, split="group"), tmp_path / "group")
+    with pytest.raises(DataError, match="split=group needs the download, .* --split group") as told:
+        Strips(tmp_path / "paper", split="group").manifest()
+    assert "\n" not in str(told.value)
+    for split in ("paper", "group"):
+        reading, problems = read(Strips(tmp_path / "group", split=split, strict_counts=True))
+        assert problems == []
+        assert not any("strips have images" in warning for warning in reading.warnings)
+    (tmp_path / "paper" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="split=group needs the download"):
+        Strips(tmp_path / "paper", split="group").manifest()
+    write_category(tmp_path / "mine")
+    with pytest.raises(DataError, match="are a split already: drop split=group"):
+        Folder(tmp_path / "mine", split="group").manifest()
+
+
+def test_a_manifest_of_something_else_says_nothing(raw: Path, tmp_path: Path) -> None:
+    prepare(Strips(raw), tmp_path / "out")
+    file = tmp_path / "out" / "manifest.json"
+    file.write_text(file.read_text().replace('"dataset": "strips"', '"dataset": "sdd"'))
+    reading, _ = read(Strips(tmp_path / "out"))
+    assert reading.exclusions == () and {r.group for r in reading.manifest.records} == {None}
+    file.write_text("{")
+    reading, problems = read(Strips(tmp_path / "out"))
+    assert problems == [] and reading.warnings[0].startswith("manifest.json cannot be read, which")
+
+
+def test_what_is_left_out_by_definition(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = write_elpv(tmp_path / "elpv")
+    with caplog.at_level(logging.WARNING, logger="osadbench"):
+        Elpv(root).manifest()
+    assert not any("left out" in record.getMessage() for record in caplog.records)
+    line = f"\n  left out by definition: 2 images, such as images/cell0014.png: {UNSURE}\n"
+    assert line in check_dataset(Elpv(root))
+    prepare(Elpv(root), tmp_path / "out")
+    assert manifest_of(tmp_path / "out")["exclusions"] == [
+        {"source": f"images/cell00{number}.png", "reason": UNSURE, "by_definition": True}
+        for number in (14, 15)
+    ]
+    assert line in check_dataset(Elpv(tmp_path / "out"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from osadbench.console import no_bar
 from osadbench.datasets import dataset_class, dataset_names, open_dataset
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.errors import DataError, PrecheckError, UsageError, did_you_mean
 from osadbench.params import parse_component
@@ -135,8 +135,10 @@ def check(target: str, root: Path | None, cache_dir: Path | None, **options: Any
 
     if parse_component(target)[0].partition("/")[0] not in dataset_names():
         if not Path(target).is_dir():
+            if Path(target).is_absolute() or target.startswith("."):
+                raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
             known = did_you_mean(target, dataset_names())
-            raise DataError(f"no folder {target}, and no dataset of that name: {known}")
+            raise UsageError(f"no dataset and no folder {target!r}: {known}")
         if root is not None:
             raise UsageError("--data-root goes with the name of a dataset, not with a folder")
         target, root = "folder", Path(target)
@@ -200,7 +202,7 @@ def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
     if not issubclass(cls, RawDataset):
         click.echo(f"nothing to download: {name} is {cls.source}")
         return
-    folder = root or _default_folder(name)
+    folder = root or data_folder(name)
     try:
         click.echo(f"{name} is here: {cls(root).root}")
         return
@@ -212,7 +214,7 @@ def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
     from osadbench.datasets.fetch import how_to_get, terms
 
     if not cls.archives or network_is_off(settings.engine(offline=offline)):
-        click.echo(how_to_get(cls))
+        click.echo(how_to_get(cls, root))
         reason = "the network is off" if cls.archives else "it may not be downloaded for you"
         raise PrecheckError(f"{name} is not here and {reason}: get it by hand, as told above")
     if folder is None:
@@ -222,11 +224,6 @@ def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
     click.echo(terms(cls))
     _ask(name, yes)
     click.echo(f"{name} is here: {download(cls, folder, _byte_bar)}")
-
-
-def _default_folder(name: str) -> Path | None:
-    parent = os.environ.get("OSADBENCH_DATA_DIR")
-    return Path(parent, name) if parent else None
 
 
 def _ask(name: str, yes: bool) -> None:

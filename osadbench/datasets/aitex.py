@@ -85,8 +85,9 @@ class Aitex(RawDataset):
     )
     download: ClassVar[str] = (
         "get NODefect_images.7z, Defect_images.7z and Mask_images.7z from "
-        "https://www.aitex.es/afid (on Kaggle: nexuswho/aitex-fabric-image-database) and unpack "
-        "them into one folder"
+        "https://www.aitex.es/afid (on Kaggle: "
+        "https://www.kaggle.com/datasets/nexuswho/aitex-fabric-image-database) and unpack them "
+        "into one folder"
     )
     counts: ClassVar[Mapping[str, Mapping[str, int]]] = {
         "": {"train/good": 1692, "test/good": 564, "test/*": 183}
@@ -158,7 +159,7 @@ class Aitex(RawDataset):
                 mask = "|".join(map(region.of, masks))
                 yield RawImage(region.of(strip), class_name, mask=mask, group=strip)
             else:
-                findings.exclude(region.of(strip), CLEAN)
+                findings.omit(region.of(strip), CLEAN)
 
     def _check_counts(
         self, records: Sequence[ImageRecord], category: str, findings: Findings

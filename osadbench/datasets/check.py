@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,12 +13,14 @@ from osadbench.datasets.folder import Folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
 from osadbench.datasets.splitting import count_groups
-from osadbench.errors import OsadbenchError
+from osadbench.errors import CacheError, OsadbenchError
 from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
 from osadbench.types import ImageRecord, Manifest, Split
 
-__all__ = ["check_dataset", "check_folder", "read_all"]
+__all__ = ["check_dataset", "check_folder", "read_all", "store_all"]
+
+logger = logging.getLogger("osadbench")
 
 #: Shots whose splits are shown: those of the papers.
 SHOTS = (1, 10)
@@ -55,8 +58,7 @@ def check_dataset(dataset: Folder, category: str | None = None) -> str:
         DataError: The problems of all categories.
     """
     readings = read_all(dataset, category)
-    for reading in readings:
-        dataset.store(reading)
+    store_all(dataset, readings)
     count = len(readings)
     head = f"{dataset.root}: {count} {'category' if count == 1 else 'categories'}"
     manifests = [reading.manifest for reading in readings]
@@ -78,6 +80,18 @@ def read_all(dataset: Folder, category: str | None = None) -> list[Reading]:
         everything.problems += [prefix + problem for problem in findings.problems]
     everything.raise_problems(dataset.root)
     return readings
+
+
+def store_all(dataset: Folder, readings: Iterable[Reading]) -> None:
+    """Keep what was read, without problems, for later; a cache that can't be written is a warning.
+
+    Whoever has read everything needs no cache any more.
+    """
+    try:
+        for reading in readings:
+            dataset.store(reading)
+    except CacheError as error:
+        logger.warning("%s; nothing is kept for later", error)
 
 
 def _lines(dataset: Folder, reading: Reading, manifests: Sequence[Manifest]) -> Iterator[str]:
@@ -141,6 +155,12 @@ def _exclusion_lines(reading: Reading) -> Iterator[str]:
         yield f"  left out: {path}: {reason}"
     if len(reading.exclusions) > SHOWN:
         yield f"  left out: {len(reading.exclusions) - SHOWN} more"
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in reading.omissions:
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in by_reason.items():
+        images = "image" if len(paths) == 1 else "images"
+        yield f"  left out by definition: {len(paths)} {images}, such as {paths[0]}: {reason}"
 
 
 def _tally(values: Iterable[str], shown: int = 5) -> str:

@@ -21,6 +21,7 @@ __all__ = ["Elpv"]
 PLACES = ("", "src/elpv_dataset/data", "elpv_dataset/data", "data")
 LABELS, IMAGES = "labels.csv", "images"
 CELL_TYPES = ("mono", "poly")
+UNSURE = "its probability of a defect is neither 0 nor 1, and the papers take sure labels only"
 #: What labels.csv may name: nothing outside the folder of images.
 PATH = re.compile(r"images/[^./\\:][^/\\:]*")
 
@@ -104,7 +105,13 @@ def _read_labels(root: Path, findings: Findings) -> list[Cell]:
             findings.problem(f"{LABELS}, line {number} {fault}: {line.strip()!r}; correct it")
         else:
             cells[cell.path] = cell
-    return [cell for cell in cells.values() if cell.probability in (0.0, 1.0)]
+    sure = []
+    for cell in cells.values():
+        if cell.probability in (0.0, 1.0):
+            sure.append(cell)
+        else:
+            findings.omit(cell.path, UNSURE)
+    return sure
 
 
 def _parse(line: str) -> Cell | None:

@@ -17,12 +17,15 @@ class Findings:
         problems: One line each.
         warnings: One line each.
         exclusions: Images that are left out by a rule, with the reason.
+        omissions: The same of images that never belong to the dataset as it is defined here. They
+            say nothing of the files at hand, so that nobody is warned of them.
     """
 
     def __init__(self) -> None:
         self.problems: list[str] = []
         self.warnings: list[str] = []
         self.exclusions: list[tuple[str, str]] = []
+        self.omissions: list[tuple[str, str]] = []
 
     def problem(self, text: str) -> None:
         """Add a problem: the path, the rule it breaks, and the remedy, in one line."""
@@ -40,6 +43,10 @@ class Findings:
             reason: A clause such as ``"it has no mask"``.
         """
         self.exclusions.append((path, reason))
+
+    def omit(self, path: str, reason: str) -> None:
+        """Note an image that the dataset leaves out by its definition; see :meth:`exclude`."""
+        self.omissions.append((path, reason))
 
     def warn_of_exclusions(self) -> None:
         """Add one warning for each reason for which images are left out."""

@@ -81,6 +81,15 @@ class Folder(Dataset):
         return list_category(self.root / category).fingerprint
 
     def _read(self, category: str, findings: Findings) -> Reading:
+        if self.options.split == "group":
+            findings.problem(
+                "split=group is for a download that is split here, but the folders train and test "
+                "are a split already: drop split=group"
+            )
+        return self._read_layout(category, findings)
+
+    def _read_layout(self, category: str, findings: Findings) -> Reading:
+        """Read one category whose split is that of its folders."""
         listing = list_category(self.root / category)
         _check_layout(listing, findings)
         paths = [p for name in _class_folders(listing) for p in listing.images[name]]

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import list_folder, list_images
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import images_in
@@ -112,6 +112,8 @@ class HyperKvasir(RawDataset):
             for class_name, folder in _class_folders(self.root, part, findings)
             for path in images_in(self.root, folder, findings)
         ]
+        for path in list_images(self.root / LOWER):
+            findings.omit(f"{LOWER}/{path}", "the papers take images of the upper tract only")
         normal = FOLDERS["anatomical-landmarks"]
         return [
             RawImage(path, NORMAL_CLASS if class_name in normal else class_name)
@@ -133,5 +135,10 @@ def _class_folders(root: Path, part: str, findings: Findings) -> list[tuple[str,
     names = list_folder(root / UPPER / part)[0]
     others = [name for name in names if known.get(name.lower()) not in FOLDERS[part]]
     if others:
+        for name in others:
+            for path in list_images(root / UPPER / part / name):
+                findings.omit(
+                    f"{UPPER}/{part}/{name}/{path}", "its folder is no class of the papers"
+                )
         findings.warning(f"{UPPER}/{part}: no class of the papers, not read: {', '.join(others)}")
     return [(known[name.lower()], f"{UPPER}/{part}/{name}") for name in names if name not in others]

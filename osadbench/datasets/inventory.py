@@ -6,7 +6,6 @@ stands in a mask only, the masks have to be read.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +15,8 @@ from osadbench.datasets import dataset_class
 from osadbench.datasets.counting import Difference, differences
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.listing import list_category
+from osadbench.datasets.packed import packed_text
+from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.errors import DataError
 from osadbench.images import split_region
@@ -74,8 +75,8 @@ def look(name: str, parent: Path | None = None) -> Entry:
     cls = dataset_class(name)
     if not issubclass(cls, RawDataset):
         return Entry(name, "local", None, cls.licence, cls.source)
-    place = parent or os.environ.get("OSADBENCH_DATA_DIR")
-    given = Path(place, name) if place and Path(place, name).is_dir() else None
+    place = data_folder(name) if parent is None else parent / name
+    given = place if place is not None and place.is_dir() else None
     dataset = cls(given)
     expected = {category: _by_class(counts) for category, counts in cls.counts.items()}
     try:
@@ -90,6 +91,9 @@ def look(name: str, parent: Path | None = None) -> Entry:
     state, detail = _judge(cls, found, expected)
     if problems:
         state, detail = "incomplete", problems[0]
+    packed = packed_text(given or folder) if state == "incomplete" else None
+    if packed is not None:
+        detail += f"; {packed}"
     return Entry(name, state, str(folder), cls.licence, detail, found, expected)
 
 

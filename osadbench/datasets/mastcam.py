@@ -25,6 +25,8 @@ from osadbench.types import NORMAL_CLASS, ImageRecord
 __all__ = ["Mastcam"]
 
 TRAIN, TEST, NOVEL = "train_typical", "test_typical", "test_novel"
+#: Typical crops that the papers use neither to train nor to test.
+VALIDATION = "validation_typical"
 #: A folder of test_novel that is no class, but all of them.
 ALL = "all"
 #: What the official loader's rules leave of the typical crops.
@@ -123,6 +125,9 @@ class Mastcam(RawDataset):
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the crops, typical ones first; see :meth:`RawDataset.raw_images`."""
         images = [*self._typical(TRAIN, "train", findings), *self._typical(TEST, "test", findings)]
+        unused = unnest(self.root, VALIDATION)
+        for file in list_folder(self.root / unused)[1]:
+            findings.omit(f"{unused}/{file}", f"the papers do not use {VALIDATION}")
         novel = list(self._novel(findings))
         _warn_of_two_classes(self.root, novel, findings)
         return images + novel
@@ -142,7 +147,7 @@ class Mastcam(RawDataset):
             folder = f"{top}/{name}"
             if name.lower() == ALL:
                 for file in list_folder(self.root / folder)[1]:
-                    findings.exclude(f"{folder}/{file}", "all/ repeats the classes' own folders")
+                    findings.omit(f"{folder}/{file}", "all/ repeats the classes' own folders")
                 continue
             class_name = name.lower().replace("_", "-").replace(" ", "-")
             yield from (RawImage(path, class_name) for path in self._crops(folder, findings))

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from osadbench.datasets.check import read_all
+from osadbench.cache import writing_remedy
+from osadbench.datasets.check import read_all, store_all
 from osadbench.datasets.converting import Source, Written, convert_file, plan_files
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -82,14 +83,13 @@ def prepare(
     try:
         temporary.mkdir(parents=True)
         readings = read_all(dataset)
-        for reading in readings:
-            dataset.store(reading)
+        store_all(dataset, readings)
         images = _write(dataset, readings, temporary, follow)
         _put_in_place(temporary, out)
     except OSError as error:
         raise DataError(
-            f"cannot write {out} ({error.strerror or error}): free some space, or name another "
-            "folder by --out"
+            f"cannot write {out} ({error.strerror or error}): {writing_remedy(error)}, or name "
+            "another folder by --out"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -25,7 +25,7 @@ __all__ = ["FILE", "conversion_digest", "is_complete", "manifest_values"]
 #: Name of the file in the converted folder.
 FILE = "manifest.json"
 #: Raised when the same images give other files.
-CONVERTER = 1
+CONVERTER = 2
 #: Layout of the file.
 SCHEMA = 1
 
@@ -65,6 +65,17 @@ def manifest_values(
             {"source": path, "reason": reason}
             for reading in readings
             for path, reason in reading.exclusions
+        ]
+        + [
+            {"source": path, "reason": reason, "by_definition": True}
+            for reading in readings
+            for path, reason in reading.omissions
+        ],
+        # The other warnings are found again in the images, the groups and the exclusions.
+        "remarks": [
+            {"category": reading.manifest.category, "text": text}
+            for reading in readings
+            for text in reading.remarks
         ],
         "images": [_image_values(one) for one in written],
     }

@@ -8,17 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from osadbench.datasets.copied import read_copy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
-from osadbench.datasets.listing import is_category, list_categories, tree_fingerprint
+from osadbench.datasets.listing import (
+    fingerprint,
+    is_category,
+    list_categories,
+    tree_fingerprint,
+)
 from osadbench.datasets.masks import check_mask_files
 from osadbench.datasets.nested import find_below
+from osadbench.datasets.packed import packed_text
+from osadbench.datasets.places import place_text
+from osadbench.datasets.prepared import FILE
 from osadbench.datasets.raw_image import RawImage
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
 from osadbench.datasets.splitting import count_groups, split_images
 from osadbench.errors import DataError
+from osadbench.params import digest
 from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
@@ -151,8 +161,11 @@ class RawDataset(Folder):
         if not bases:
             raise DataError(
                 f"{self.name} is not here: give its folder by --data-root DIR, or put it at "
-                f"{self.name} below the folder OSADBENCH_DATA_DIR; {self.download}"
+                f"{place_text(self.name)}; {self.download}"
             )
+        packed = packed_text(bases[0])
+        if packed is not None:
+            raise DataError(f"no {self.name} in {bases[0]}: expected {self.layout}, but {packed}")
         raise DataError(
             f"no {self.name} in {bases[0]}: expected {self.layout}, or the layout of MVTec AD; "
             f"{self.download}"
@@ -167,14 +180,22 @@ class RawDataset(Folder):
         return find_below(base, lambda place: any(is_category(place / name) for name in names))
 
     def _fingerprint(self, category: str) -> str:
-        return tree_fingerprint(self.root) if self.is_raw else super()._fingerprint(category)
+        if self.is_raw:
+            return tree_fingerprint(self.root)
+        layout = super()._fingerprint(category)
+        is_copy = (self.root / FILE).is_file()
+        return digest([layout, fingerprint(self.root, [FILE])]) if is_copy else layout
 
     def _read(self, category: str, findings: Findings) -> Reading:
+        if self.options.split == "group" and not self.group:
+            findings.problem(
+                f"split=group keeps images of one group together, but of {self.name} no source "
+                "says which those are: drop split=group"
+            )
         if self.is_raw:
             reading = self._read_raw(category, findings)
         else:
-            reading = super()._read(category, findings)
-        self._check_counts(reading.manifest.records, category, findings)
+            reading = self._read_split(category, findings)
         findings.warn_of_exclusions()
         manifest = reading.manifest
         found = manifest.anomaly_classes
@@ -185,15 +206,34 @@ class RawDataset(Folder):
             manifest=replace(manifest, known_classes=known, aliases=aliases),
             warnings=tuple(findings.warnings),
             exclusions=tuple(findings.exclusions),
+            omissions=tuple(findings.omissions),
         )
 
-    def _read_raw(self, category: str, findings: Findings) -> Reading:
-        if self.options.split == "group" and not self.group:
+    def _read_split(self, category: str, findings: Findings) -> Reading:
+        """Read one category in the layout of MVTec AD, with what its conversion has noted."""
+        start = len(findings.warnings)
+        copy = read_copy(self.root, self.name, category, findings)
+        remarks = tuple(findings.warnings[start:])
+        split = "paper" if copy is None else copy.options["split"]
+        if self.group and self.options.split == "group" != split:
             findings.problem(
-                f"split=group keeps images of one group together, but of {self.name} no source "
-                "says which those are: drop split=group"
+                "split=group needs the download, but train and test of this folder are split "
+                "already: read the download, or convert it by data prepare --split group"
             )
+        reading = self._read_layout(category, findings)
+        records = reading.manifest.records
+        if copy is not None:
+            records = copy.grouped(records)
+            self._warn_of_torn_groups(records, findings, split)
+        if copy is None or copy.has_all:
+            self._check_counts(records, category, findings)
+        manifest = replace(reading.manifest, records=records)
+        return replace(reading, manifest=manifest, remarks=remarks)
+
+    def _read_raw(self, category: str, findings: Findings) -> Reading:
+        start, n_problems = len(findings.warnings), len(findings.problems)
         images = self.raw_images(category, findings)
+        remarks = tuple(findings.warnings[start:])
         facts = read_images(self.root, [image.path for image in images], findings)
         usable = [image for image in images if image.path in facts]
         threshold = self.mask_threshold
@@ -209,9 +249,14 @@ class RawDataset(Folder):
         records = self._records(usable, facts, findings)
         records = resolve_duplicates(records, on_duplicate, findings)
         warn_of_shortcuts(records, facts, findings)
-        self._warn_of_torn_groups(records, findings)
+        self._warn_of_torn_groups(records, findings, self.options.split)
+        self._check_counts(records, category, findings)
+        packed = packed_text(self.root) if len(findings.problems) > n_problems else None
+        if packed is not None:
+            findings.problem(packed)
         records.sort(key=lambda record: record.path)
-        return Reading(Manifest(self.name, category, tuple(records)), (), facts)
+        manifest = Manifest(self.name, category, tuple(records))
+        return Reading(manifest, (), facts, remarks=remarks)
 
     def _records(
         self, images: Sequence[RawImage], facts: Mapping[str, ImageFacts], findings: Findings
@@ -226,12 +271,14 @@ class RawDataset(Folder):
             for image, split in zip(images, splits, strict=True)
         ]
 
-    def _warn_of_torn_groups(self, records: Sequence[ImageRecord], findings: Findings) -> None:
+    def _warn_of_torn_groups(
+        self, records: Sequence[ImageRecord], findings: Findings, split: str
+    ) -> None:
         """Say how many groups have images to train on and images to test on."""
         groups = count_groups(records)
         if groups.torn and self.group:
             why = "as in the papers: split=group keeps normals of one together"
-            if self.options.split == "group":
+            if split == "group":
                 why = "for anomalies are all tested on: split=group keeps only normals together"
             findings.warning(
                 f"{groups.torn} of {groups.all} {self.group}s have images in both train and test, "

@@ -49,12 +49,16 @@ class Reading:
         warnings: One line each.
         facts: Facts by path; empty where the manifest came from the cache.
         exclusions: Images left out and why; empty where the manifest came from the cache.
+        omissions: Images left out by the dataset's definition and why; empty there, too.
+        remarks: Those of the warnings that only the download shows; empty there, too.
     """
 
     manifest: Manifest
     warnings: tuple[str, ...]
     facts: Mapping[str, ImageFacts] = field(default_factory=dict)
     exclusions: tuple[tuple[str, str], ...] = ()
+    omissions: tuple[tuple[str, str], ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def read_images(root: Path, paths: Sequence[str], findings: Findings) -> dict[str, ImageFacts]:

@@ -1,0 +1,80 @@
+"""What a converted folder's ``manifest.json`` says that the layout of MVTec AD cannot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from osadbench.datasets.findings import Findings
+from osadbench.datasets.prepared import FILE
+from osadbench.types import ImageRecord
+
+__all__ = ["Copy", "read_copy"]
+
+
+class Copy(NamedTuple):
+    """What is known of one category of a converted folder.
+
+    Attributes:
+        options: The options of the conversion, as in
+            :class:`osadbench.datasets.base.LoaderOptions`.
+        groups: By path and SHA-256 of a file, the group of its image.
+    """
+
+    options: Mapping[str, Any]
+    groups: Mapping[tuple[str, str], str]
+
+    @property
+    def has_all(self) -> bool:
+        """Whether it has the images of the download, split as in the papers."""
+        return not (self.options["split"] == "group" or self.options["on_duplicate"] == "drop")
+
+    def grouped(self, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
+        """Return records with their groups; a file that has been changed is in none."""
+        return tuple(replace(r, group=self.groups.get((r.path, r.sha256))) for r in records)
+
+
+def read_copy(root: Path, dataset: str, category: str, findings: Findings) -> Copy | None:
+    """Return what a folder's ``manifest.json`` says, None where it has none of this dataset.
+
+    Args:
+        root: The folder of the categories.
+        dataset: Name of the dataset that it must be a copy of.
+        category: Name of the category.
+        findings: Takes what the download was found to be: remarks and images left out.
+    """
+    try:
+        values = json.loads((root / FILE).read_bytes())
+        if values["dataset"] != dataset:
+            return None
+        return _parse(values, category, findings)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        findings.warning(
+            f"{FILE} cannot be read, which says what the images were taken from and what was left "
+            "out: convert the dataset anew"
+        )
+        return None
+
+
+def _parse(values: Mapping[str, Any], category: str, findings: Findings) -> Copy:
+    options = {key: values["options"][key] for key in ("split", "on_duplicate")}
+    groups = {
+        (image["path"], image["sha256"]): image["group"]
+        for image in values["images"]
+        if image["group"] is not None
+    }
+    # What was left out stood in the category's folder.
+    prefix = f"{category}/" if category else ""
+    left_out = [one for one in values["exclusions"] if one["source"].startswith(prefix)]
+    for one in left_out:
+        note = findings.omit if one.get("by_definition") else findings.exclude
+        note(one["source"], one["reason"])
+    for remark in values.get("remarks", ()):
+        if remark["category"] == category:
+            findings.warning(remark["text"])
+    return Copy(options, groups)
