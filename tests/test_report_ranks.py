@@ -61,7 +61,11 @@ def test_gaps_are_refused_unless_partial_is_allowed() -> None:
     records = [r for r in grid(VALUES) if (r.label, r.row, r.seed) != ("b", "mono", 2)]
     (table,) = rank_report(build_report(records))
     assert (table.test, table.ranks) == (None, ())
-    assert table.notes[0].startswith("not ranked: b lacks 1 of 2 rows, or seeds there; choose")
+    assert table.notes[0].startswith("not ranked: b lacks seeds in 1 of 2 rows; choose methods")
+    gone = [r for r in records if (r.label, r.row) != ("b", "poly")]
+    (table,) = rank_report(build_report(gone))
+    start = "not ranked: b lacks seeds in 1 of 2 rows, b lacks 1 of 2 rows; choose"
+    assert table.notes[0].startswith(start)
     (table,) = rank_report(build_report(records), allow_partial=True)
     assert table.rows == ("elpv mono", "elpv poly"), "two of three seeds are enough then"
     records = [r for r in grid(VALUES) if (r.label, r.row) != ("b", "mono")]
@@ -69,6 +73,35 @@ def test_gaps_are_refused_unless_partial_is_allowed() -> None:
     assert table.rows == ("elpv poly",)
     assert table.notes == ("1 of 2 rows lack a method and take no part",)
     assert "one row says nothing of differences" in render_ranks([table], "terminal")
+
+
+def test_a_method_that_lacks_seeds_everywhere_is_not_without_results() -> None:
+    records = [r for r in grid(VALUES) if (r.label, r.seed) != ("b", 2)]
+    for over, rows in (("rows", 2), ("datasets", 1)):
+        (table,) = rank_report(build_report(records), over=over)
+        assert table.ranks == ()
+        (note,) = table.notes
+        assert note.startswith(f"not ranked: b lacks seeds in {rows} of {rows} rows; choose")
+        (table,) = rank_report(build_report(records), over=over, allow_partial=True)
+        assert (len(table.ranks), table.notes) == (rows, ())
+
+
+def test_the_exit_code_says_that_nothing_was_ranked(cli: Cli) -> None:
+    for seed in (0, 1):
+        write_cell(Path("runs"), "dra", "a", seed)
+    write_cell(Path("runs"), "knn", "a", 0)
+    result = cli("ranks", "-o", "runs")
+    assert (result.code, result.err) == (1, "")
+    assert "not ranked: knn lacks seeds in 1 of 1 rows" in result.out
+    assert cli("ranks", "-o", "runs", "--allow-partial").code == 0
+
+
+@pytest.mark.parametrize("name", ["ahl-2", "ahl-1"])
+def test_means_that_stand_alone_are_rows_of_a_published_table(name: str) -> None:
+    rows, datasets = (published_ranks(name, over=over) for over in ("rows", "datasets"))
+    assert rows.test is not None
+    assert (rows.rows, rows.ranks) == (datasets.rows, datasets.ranks)
+    assert len(rows.rows) == {"ahl-2": 6, "ahl-1": 9}[name]
 
 
 def test_a_method_without_any_result_is_left_out() -> None:

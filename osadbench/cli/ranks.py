@@ -68,11 +68,12 @@ def ranks(
     diagrams: tuple[Path, ...],
     allow_partial: bool,
     allow_mixed: bool,
-) -> None:
+) -> int:
     """Rank the methods in each row, and test whether they differ.
 
     Friedman's test of the mean ranks, with Iman and Davenport's correction, then Nemenyi's critical
-    difference. One table for each protocol, number of shots, preset and backbone.
+    difference. One table for each protocol, number of shots, preset and backbone. Exit code 1
+    where one is not ranked, such as for missing seeds.
     """
     chosen = split_words(choice.methods)
     if published is not None:
@@ -99,6 +100,7 @@ def ranks(
     for path in diagrams:
         save_diagram(_diagram(tables), path)
     click.echo(render_ranks(tables, format_), nl=False)
+    return int(any(table.test is None for table in tables))
 
 
 def _one_number(shots: Sequence[str]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
@@ -10,7 +11,7 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report import wording
 from osadbench.report.documents import csv_text, json_text
-from osadbench.report.parts import Report, Table
+from osadbench.report.parts import Cell, Report, Row, Table
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, p_text
 from osadbench.stats import (
@@ -78,11 +79,17 @@ def rank_report(
     found = []
     for setting, group in groupby(report.tables, key=lambda table: table.setting):
         tables = list(group)
-        results = dict(_results(tables, over, allow_partial))
-        labels = list(dict.fromkeys(label for table in tables for label in table.columns))
-        title = f"{wording.setting_text(setting)}, {wording.engine_text(setting)}"
+        rows = _rows(tables, over)
+        results = {name: _values(row, allow_partial) for name, row in rows.items()}
+        cells = (cell for row in rows.values() for cell in row.cells)
         ranked = rank_table(
-            title, results, labels, report.metric, alpha=alpha, allow_partial=allow_partial
+            f"{wording.setting_text(setting)}, {wording.engine_text(setting)}",
+            results,
+            list(dict.fromkeys(label for table in tables for label in table.columns)),
+            report.metric,
+            short=Counter(cell.label for cell in cells if _is_short(cell)),
+            alpha=alpha,
+            allow_partial=allow_partial,
         )
         mixed = dict.fromkeys(
             f"{table.dataset}: {text}" for table in tables for text in table.mixed
@@ -91,22 +98,28 @@ def rank_report(
     return found
 
 
-def _results(
-    tables: Sequence[Table], over: str, allow_partial: bool
-) -> Iterator[tuple[str, dict[str, float]]]:
+def _rows(tables: Sequence[Table], over: str) -> dict[str, Row]:
+    """Return what is ranked, by the names that it is shown under."""
+    found = {}
     for table in tables:
         single = [row for row in table.rows if not row.aggregate]
         for row in table.rows[-1:] if over == "datasets" else single:
             name = table.dataset if over == "datasets" else row.name
-            shown = name if name == table.dataset else f"{table.dataset} {name}"
-            yield (
-                shown,
-                {
-                    cell.label: cell.mean
-                    for cell in row.cells
-                    if cell.mean is not None and (allow_partial or cell.n == cell.expected)
-                },
-            )
+            found[name if name == table.dataset else f"{table.dataset} {name}"] = row
+    return found
+
+
+def _values(row: Row, allow_partial: bool) -> dict[str, float]:
+    return {
+        cell.label: cell.mean
+        for cell in row.cells
+        if cell.mean is not None and (allow_partial or not _is_short(cell))
+    }
+
+
+def _is_short(cell: Cell) -> bool:
+    """Whether a cell has a number, but lacks seeds."""
+    return cell.mean is not None and cell.n != cell.expected
 
 
 def rank_table(
@@ -115,27 +128,30 @@ def rank_table(
     methods: Sequence[str],
     metric: str,
     *,
+    short: Mapping[str, int] = {},
     alpha: float = 0.05,
     allow_partial: bool = False,
 ) -> RankTable:
     """Rank methods in each row and test whether they differ.
 
-    A method without any result is left out. Where another one lacks some, nothing is ranked, unless
-    ``allow_partial`` leaves out the rows that any lacks.
+    A method without any result is left out. Where another one lacks some, or seeds of some, nothing
+    is ranked, unless ``allow_partial`` leaves out the rows that any lacks.
 
     Args:
         title: What is ranked, in words.
         results: Values by row and method.
         methods: The methods, in order.
         metric: Key of the metric.
+        short: By method, the number of rows that it has results in, but not of all seeds.
         alpha: Level of Nemenyi's test.
         allow_partial: Whether to rank the rows that all methods have.
     """
-    ranked = [name for name in methods if any(name in row for row in results.values())]
+    met = {name for row in results.values() for name in row} | {n for n in short if short[n]}
+    ranked = [name for name in methods if name in met]
     empty = RankTable(title, metric, alpha=alpha, notes=tuple(_absent(methods, ranked)))
     lacking = {name: sum(name not in row for row in results.values()) for name in ranked}
     if any(lacking.values()) and not allow_partial:
-        return _without(empty, _incomplete(lacking, len(results)))
+        return _without(empty, _incomplete(lacking, short, len(results)))
     whole = {name: row for name, row in results.items() if set(ranked) <= set(row)}
     left_out = len(results) - len(whole)
     if left_out:
@@ -151,11 +167,15 @@ def _absent(methods: Sequence[str], ranked: Sequence[str]) -> Iterator[str]:
         yield f"without results and left out: {', '.join(absent)}"
 
 
-def _incomplete(lacking: Mapping[str, int], rows: int) -> str:
-    gaps = [f"{name} lacks {gap} of {rows} rows" for name, gap in lacking.items() if gap]
+def _incomplete(lacking: Mapping[str, int], short: Mapping[str, int], rows: int) -> str:
+    gaps = []
+    for name, gap in lacking.items():
+        seeds = short.get(name, 0)
+        gaps += [f"{name} lacks seeds in {seeds} of {rows} rows"] * bool(seeds)
+        gaps += [f"{name} lacks {gap - seeds} of {rows} rows"] * (gap > seeds)
     return (
-        f"not ranked: {', '.join(gaps)}, or seeds there; choose methods by -m, or --allow-partial "
-        "ranks the rows that all have"
+        f"not ranked: {', '.join(gaps)}; choose methods by -m, or --allow-partial ranks the rows "
+        "that all have, of whatever seeds there are"
     )
 
 

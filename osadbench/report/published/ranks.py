@@ -29,7 +29,8 @@ def published_ranks(
         name: Paper and number, such as ``"dra-1"``.
         shots: Labelled anomalies; methods that use none take part with any number.
         methods: Columns to rank, in order; all without any.
-        over: ``"rows"``, or ``"datasets"``, where the paper's own mean of a dataset is its value.
+        over: ``"rows"``, which are the means of datasets where the paper prints no others; or
+            ``"datasets"``, where the paper's own mean of a dataset is its value.
         alpha: Level of Nemenyi's test.
         allow_partial: Whether to rank the rows that all methods have.
 
@@ -50,10 +51,17 @@ def published_ranks(
             raise UsageError(
                 f"{name} has no {shots}-shot column {method!r}: {did_you_mean(method, columns)}"
             )
+    # Where a table prints the means of a dataset alone, these are its rows.
+    split = {(value.setting, value.dataset) for value in values if value.subset}
     wanted = [
         value
         for value in values
-        if value.method in chosen and not (value.subset if over == "datasets" else value.aggregate)
+        if value.method in chosen
+        and not (
+            value.subset
+            if over == "datasets"
+            else value.aggregate and (value.setting, value.dataset) in split
+        )
     ]
     title = f"{_title(values[0])}, {counted(shots, 'shot')}"
     results = _by_row(name, wanted)
