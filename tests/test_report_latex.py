@@ -51,6 +51,16 @@ def test_a_table_of_no_results_compiles(tmp_path: Path) -> None:
     compile_latex(document(text, "booktabs"), tmp_path)
 
 
+def test_time_and_memory_have_a_table_of_their_own(tmp_path: Path) -> None:
+    report = build_report(everything(), costs=True)
+    text = render(report, "latex")
+    assert r"\caption{Mean time of a cell, and the largest memory of its process.}" in text
+    assert r"method & cells & fit (s) & score (s) & memory (GiB) & device \\" in text
+    assert r"dra{[}lr=0.0001,n\_ref=1{]} & 6 & 4.00 & 1.00 & 0.00 & cpu \\" in text
+    compile_latex(document(text, "booktabs"), tmp_path)
+    assert "Mean time" not in render(build_report(everything()), "latex")
+
+
 def test_what_does_not_compile_fails_the_test(tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match="! Undefined control sequence"):
         compile_latex(document(r"\nosuchcommand"), tmp_path)

@@ -3,6 +3,7 @@ r"""LaTeX tables; the document needs the booktabs package and nothing else."""
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
@@ -32,12 +33,13 @@ _LATIN = frozenset(one for one in map(chr, range(0xC0, 0x100)) if one.isalpha())
 def latex(report: Report) -> str:
     r"""Return one ``table`` environment for each table; best in bold, second underlined.
 
-    Each setting's tests stand below its last table.
+    Each setting's tests stand below its last table; time and memory have a table of their own.
     """
     blocks = [f"% osadbench {report.version}; needs \\usepackage{{booktabs}}"]
     for _, tables, tests in wording.sections(report):
         blocks += [_table(report, table, []) for table in tables[:-1]]
         blocks.append(_table(report, tables[-1], tests))
+    blocks += [_costs(report)] * bool(report.costs)
     for place in range(len(blocks) - len(blocks) % _FLOATS, 1, -_FLOATS):
         blocks.insert(place, r"\clearpage")
     blocks += [f"% {note}" for note in report.notes]
@@ -46,19 +48,31 @@ def latex(report: Report) -> str:
 
 def _table(report: Report, table: Table, tests: list[Comparison]) -> str:
     heads, rows = wording.grid(report, table)
+    return _float(_caption(report, table), ["", *heads], map(_row, rows), _below(table, tests))
+
+
+def _costs(report: Report) -> str:
+    heads, lines = wording.cost_lines(report)
+    caption = f"{escape(wording.COSTS_HEADING.rstrip(':'))}."
+    return _float(caption, heads, (_line([*map(escape, line)]) for line in lines))
+
+
+def _float(
+    caption: str, heads: Sequence[str], lines: Iterable[str], below: Iterable[str] = ()
+) -> str:
     return "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            f"\\caption{{{_caption(report, table)}}}",
-            f"\\begin{{tabular}}{{l{'r' * len(heads)}}}",
+            f"\\caption{{{caption}}}",
+            f"\\begin{{tabular}}{{l{'r' * (len(heads) - 1)}}}",
             r"\toprule",
-            _line(["", *map(escape, heads)]),
+            _line([*map(escape, heads)]),
             r"\midrule",
-            *map(_row, rows),
+            *lines,
             r"\bottomrule",
             r"\end{tabular}",
-            *_below(table, tests),
+            *below,
             r"\end{table}",
         ]
     )
