@@ -168,6 +168,14 @@ def test_the_command_names_a_weights_file_by_its_digest(
     assert "--weights" not in cli("table", "dra-2", "-o", "out").out
 
 
+def test_results_of_half_a_download_are_told(cli: Cli) -> None:
+    stored({"devnet": {"mono": 0.62}}, split={"train_normals": 700, "test": 690})
+    text = " ".join(cli("table", "dra-2", "-o", "out").out.split())
+    assert "elpv: 700 normal training images instead of 1131" in text
+    stored({"devnet": {"mono": 0.62}}, "whole", split={"train_normals": 1131, "test": 690})
+    assert "by its declaration" not in cli("table", "dra-2", "-o", "whole").out
+
+
 def test_each_dataset_has_image_sizes_of_its_own(cli: Cli) -> None:
     stored({"devnet": {"mono": 0.62}}, engine={"image_sizes": [224, 112]})
     stored({"devnet": {"color": 0.62}}, dataset="mvtec", category="carpet")

@@ -22,7 +22,13 @@ from report_tools import grid, record
 from osadbench.errors import StoreError, UsageError
 from osadbench.experiments import load_experiment, read_experiment
 from osadbench.published import PublishedValue, load, table_names
-from osadbench.report.published import ComparedCell, ComparedTable, Labels, build_published_table
+from osadbench.report.published import (
+    ComparedCell,
+    ComparedTable,
+    DeclaredImages,
+    Labels,
+    build_published_table,
+)
 from osadbench.report.published.cells import verdict
 from osadbench.report.published.data import as_csv, as_json
 from osadbench.report.published.figure import save_figure, sweep_figure
@@ -301,6 +307,51 @@ def test_other_images_of_one_name_are_refused() -> None:
                 *grid({"dra": {"poly": 0.7}}, split={"manifest": "bbb"}),
             ]
         )
+
+
+def images_note(declared: dict[str, DeclaredImages], **changes: Any) -> list[str]:
+    records = grid({"dra": {"mono": 0.7}}, **changes)
+    experiment = load_experiment("dra-9" if "protocol" in changes else "dra-2")
+    if "protocol" in changes:
+        records = [replace(r, row="grid->carpet") for r in records]
+    table = build_published_table(experiment, (), records, PLAIN, declared=declared)
+    assert table.summary.run == 1
+    return [note for note in table.notes if "by its declaration" in note]
+
+
+def test_results_on_other_images_than_declared_are_told() -> None:
+    declared = {"elpv": DeclaredImages(1131, 1092), "aitex": DeclaredImages(1, 1)}
+    whole = {"train_normals": 1131, "test": 690}
+    assert images_note(declared, split=whole) == []
+    (note,) = images_note(declared, split={**whole, "train_normals": 700})
+    assert note.endswith(": elpv: 700 normal training images instead of 1131")
+    (note,) = images_note(declared, split={**whole, "test": 1093})
+    assert note.endswith(": elpv: 1093 test images of 1092 or fewer")
+    # Unlabelled anomalies are no normal images of the dataset.
+    mixed = {**whole, "train_normals": 1231, "unlabelled_anomalies": 100}
+    assert images_note(declared, split=mixed) == []
+    assert images_note({}, split={**whole, "train_normals": 700}) == []
+
+
+def test_images_of_source_and_target_are_held_against_their_declarations() -> None:
+    declared = {"mvtec/grid": DeclaredImages(264, 78), "mvtec/carpet": DeclaredImages(280, 117)}
+    split = {"train_normals": 264, "test": 117}
+    changes: dict[str, Any] = {
+        "dataset": "mvtec",
+        "category": "carpet",
+        "known_class": "",
+        "protocol": "cross-domain",
+    }
+
+    def note(trained: int, adapted: int) -> list[str]:
+        adaptation = {"source": "grid", "normals": adapted}
+        values = {**split, "train_normals": trained, "adaptation": adaptation}
+        return images_note(declared, split=values, **changes)
+
+    assert note(264, 280) == []
+    (text,) = note(100, 90)
+    assert "mvtec/grid: 100 normal training images instead of 264" in text
+    assert "mvtec/carpet: 90 normal training images instead of 280" in text
 
 
 def test_backbones_of_their_own_may_have_weights_of_their_own() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import click
@@ -15,6 +15,8 @@ from osadbench.cli.options import PRESET_NAMES, output_option
 from osadbench.cli.stored import allow_mixed_option, format_option, read_store
 from osadbench.cli.table_missing import missing_lines
 from osadbench.cli.table_request import find_experiment
+from osadbench.datasets import dataset_class, dataset_names
+from osadbench.datasets.raw import RawDataset
 from osadbench.errors import UsageError
 from osadbench.experiments import Experiment
 from osadbench.params import parse_component
@@ -23,6 +25,7 @@ from osadbench.registry import PROTOCOLS
 from osadbench.report.published import (
     FORMATS,
     ComparedTable,
+    DeclaredImages,
     Labels,
     build_published_table,
     render_counts,
@@ -30,7 +33,7 @@ from osadbench.report.published import (
     usual_records,
 )
 from osadbench.report.published.figure import save_figure
-from osadbench.types import SMOKE, Record
+from osadbench.types import NORMAL_CLASS, SMOKE, Record, place_name
 
 __all__ = ["COMMANDS", "echo_table"]
 
@@ -120,7 +123,14 @@ def echo_table(
     chosen = [record for record in records if _is_of(record, preset)]
     values = published.load(experiment.published) if experiment.published else ()
     labels = _labels()
-    built = build_published_table(experiment, values, chosen, labels, allow_mixed=allow_mixed)
+    built = build_published_table(
+        experiment,
+        values,
+        chosen,
+        labels,
+        allow_mixed=allow_mixed,
+        declared=_declared_images({record.dataset for record in chosen}),
+    )
     click.echo(render_published(built, format_), nl=False)
     made = usual_records(experiment, chosen, labels)
     for line in missing_lines(experiment, built, made, output, preset):
@@ -129,6 +139,18 @@ def echo_table(
         else:
             logger.info("%s", line)
     return built
+
+
+def _declared_images(names: Collection[str]) -> dict[str, DeclaredImages]:
+    """Return the numbers of images that datasets declare, by ``dataset/category``."""
+    found = {}
+    for name in sorted(set(dataset_names()).intersection(names)):
+        cls = dataset_class(name)
+        for category, counts in cls.counts.items() if issubclass(cls, RawDataset) else ():
+            normals = counts[f"train/{NORMAL_CLASS}"]
+            place = place_name(name, category)
+            found[place] = DeclaredImages(normals, sum(counts.values()) - normals)
+    return found
 
 
 def _is_of(record: Record, preset: str | None) -> bool:

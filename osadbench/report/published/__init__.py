@@ -8,6 +8,7 @@ table as it was printed, and :func:`render_counts` prints the tables that count 
 from __future__ import annotations
 
 from osadbench.report.published.counts import render_counts
+from osadbench.report.published.images import DeclaredImages
 from osadbench.report.published.members import Labels
 from osadbench.report.published.parts import ComparedCell, ComparedRow, ComparedTable
 from osadbench.report.published.ranks import published_ranks
@@ -19,6 +20,7 @@ __all__ = [
     "ComparedCell",
     "ComparedRow",
     "ComparedTable",
+    "DeclaredImages",
     "Labels",
     "build_published_table",
     "published_ranks",

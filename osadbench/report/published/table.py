@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from osadbench.experiments import Column, Experiment, experiment_rows
 from osadbench.published import PublishedValue
 from osadbench.report.cells import footnotes_of
 from osadbench.report.published.cells import Comparer, index_values
+from osadbench.report.published.images import DeclaredImages, image_notes
 from osadbench.report.published.makes import makes_of
 from osadbench.report.published.members import Labels, all_records, choose, find_records
 from osadbench.report.published.notes import made_of, notes_of
@@ -25,6 +26,7 @@ def build_published_table(
     labels: Labels,
     *,
     allow_mixed: bool = False,
+    declared: Mapping[str, DeclaredImages] = {},
 ) -> ComparedTable:
     """Put our results beside the values of a paper, in the paper's rows and columns.
 
@@ -39,6 +41,8 @@ def build_published_table(
         labels: What the records call methods and protocols.
         allow_mixed: Whether results of several makes may stand together. Those of the most common
             one are taken first, and the others are marked.
+        declared: By dataset or ``dataset/category``, the images that it has by its declaration. A
+            note says which results are of others.
 
     Raises:
         StoreError: Results of several presets, engine settings, weights, package versions, images
@@ -54,6 +58,7 @@ def build_published_table(
     lacking = [r for r in shown if r.status != "done" or metric not in r.metrics]
     footnotes = footnotes_of(lacking, metric)
     compared = Comparer(experiment, chosen, footnotes, index_values(values), makes).rows(rows)
+    images = image_notes([record for record in shown if record.status == "done"], declared)
     columns = tuple(_column(experiment, column) for column in experiment.columns)
     return ComparedTable(
         name=experiment.name,
@@ -66,7 +71,7 @@ def build_published_table(
         rows=compared,
         summary=summarise(columns, compared),
         footnotes=tuple(footnotes),
-        notes=notes_of(experiment, shown, makes, allow_mixed=allow_mixed),
+        notes=(*notes_of(experiment, shown, makes, allow_mixed=allow_mixed), *images),
         has_published=bool(values),
     )
 
