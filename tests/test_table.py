@@ -19,6 +19,7 @@ import scipy.stats
 from matplotlib.container import ErrorbarContainer
 from report_tools import grid, record
 
+from osadbench._version import __version__
 from osadbench.errors import StoreError, UsageError
 from osadbench.experiments import load_experiment, read_experiment
 from osadbench.published import PublishedValue, load, table_names
@@ -453,6 +454,59 @@ def test_data_formats_say_how_values_were_changed() -> None:
         assert one["note"].startswith("text has 0.798; DRA Table 2 has")
     whole = cell(table, "metal_nut/color", "devnet")
     assert (whole.published, whole.printed_mean) == (0.978, 0.798)
+
+
+def test_our_best_and_second_values_of_a_row_are_marked() -> None:
+    values = {
+        "devnet": {"mono": 0.62, "poly": 0.7},
+        "dra": {"mono": 0.731, "poly": 0.81},
+        "flos": {"mono": 0.5, "poly": 0.81},
+    }
+    records = [*grid(values), *grid({"kdad": {"mono": 0.99, "poly": 0.1}}, shots=0)]
+    table = build(records)
+
+    def marks(row: str) -> list[str]:
+        found = (cell(table, row, name) for name in ("devnet", "flos", "dra"))
+        return [c.ours.mark for c in found if c.ours is not None]
+
+    # KDAD stands beside the columns of one shot, where nothing else has run.
+    assert marks("elpv/mono") == ["second", "", "best"]
+    assert marks("elpv/poly") == ["", "best", "best"]
+    alone = cell(table, "elpv/mono", "kdad", None).ours
+    assert alone is not None and alone.mark == ""
+    source = latex(table)
+    assert r"\underline{0.620\,$\pm$\,0.010} & 0.500\,$\pm$\,0.010" in source
+    assert r"\textbf{0.731\,$\pm$\,0.010}" in source
+    assert source.count(r"\textbf") == 4 and "textbf" not in latex(build([]))
+
+
+def test_cells_that_lack_seeds_are_not_marked() -> None:
+    table = build([*grid(ELPV), *grid({"flos": {"mono": 0.9}}, seeds=(0, 1))])
+    source = latex(table)
+    assert r"0.900\,$\pm$\,0.007 2/3" in source and r"\textbf{0.900" not in source
+    assert "fractions are seeds done of those expected, and such cells are not marked." in source
+
+
+def test_columns_of_different_sources_are_not_compared() -> None:
+    changes: dict[str, Any] = {
+        "dataset": "mvtec",
+        "category": "carpet",
+        "known_class": "",
+        "protocol": "cross-domain",
+    }
+    values = {"grid->carpet": 0.85, "wood->carpet": 0.8}
+    table = build(grid({"dra": values}, **changes), "dra-9")
+    assert "textbf" not in latex(table)
+    both = build(grid({"dra": values, "ahl": {name: 0.9 for name in values}}, **changes), "ahl-3")
+    assert latex(both).count("textbf") == 2
+
+
+def test_the_caption_says_the_version_that_made_the_results() -> None:
+    versions = {"versions": {"osadbench": "9.8.7"}}
+    made = latex(build([replace(r, provenance=versions) for r in grid(ELPV)]))
+    assert "weights sha256:ab12cd34ab12, osadbench 9.8.7. Of our values in a row: best in" in made
+    assert f"as printed; osadbench {__version__}.}}" in latex(build([]), published_only=True)
+    assert f"no results here; osadbench {__version__} (continued" in latex(build([]))
 
 
 def test_latex_has_the_signs_of_mixed_results() -> None:

@@ -68,7 +68,7 @@ def _making(made: Sequence[Record], preset: str | None) -> list[str]:
     preset = preset or (made[0].preset if made else None)
     words = ["--preset", preset] if preset and preset != DEFAULTS["preset"] else []
     # A preset that has gone since says nothing of its engine.
-    if not made or preset not in settings.PRESETS:
+    if preset is None or not made or preset not in settings.PRESETS:
         return words
     default = settings.engine(preset)
     usual = made[0].engine

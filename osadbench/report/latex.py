@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
 
-__all__ = ["escape", "latex"]
+__all__ = ["escape", "latex", "marked", "marks_text", "version_text"]
 
 _MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 _SPECIAL = {
@@ -82,14 +82,25 @@ def _caption(report: Report, table: Table) -> str:
     what = (
         f"{table.dataset}, {wording.setting_text(table.setting)}: {wording.statistic_text(table)}"
     )
-    # Of what made the numbers, where that is known; else of what prints them.
-    version = " and ".join(table.versions) or report.version
-    how = f"{wording.engine_text(table.setting)}, osadbench {version}"
-    marks = "Best in bold, second underlined"
-    if any(wording.fraction(cell) for row in table.rows for cell in row.cells):
-        marks += "; fractions are seeds done of those expected"
-        marks += "" if report.allow_partial else ", and such cells are not marked"
+    version = version_text(table.versions, report.version)
+    how = f"{wording.engine_text(table.setting)}, {version}"
+    cells = (cell for row in table.rows for cell in row.cells)
+    marks = marks_text(cells, allow_partial=report.allow_partial)
     return f"{escape(what)}; {escape(how)}. {marks}."
+
+
+def version_text(versions: Sequence[str], printing: str) -> str:
+    """Return the version of osadbench that made the numbers, or else that of what prints them."""
+    return f"osadbench {' and '.join(versions) or printing}"
+
+
+def marks_text(cells: Iterable[Cell], *, allow_partial: bool = False) -> str:
+    """Return what a caption says of the marks of some cells."""
+    marks = "Best in bold, second underlined"
+    if any(wording.fraction(cell) for cell in cells):
+        marks += "; fractions are seeds done of those expected"
+        marks += "" if allow_partial else ", and such cells are not marked"
+    return marks
 
 
 def _below(table: Table, tests: list[Comparison]) -> list[str]:
@@ -108,12 +119,17 @@ def _row(row: Row) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    text = _MARKS[cell.mark] % wording.number(cell, r"\,$\pm$\,")
+    text = marked(wording.number(cell, r"\,$\pm$\,"), cell.mark)
     if cell.mean is None:
         text = "--"
     small = f" {{\\scriptsize {wording.fraction(cell)}}}" if wording.fraction(cell) else ""
     notes = ",".join(map(str, cell.notes))
     return f"{text}{small}" + (f"$^{{{notes}}}$" if notes else "")
+
+
+def marked(number: str, mark: str) -> str:
+    """Return a number, in LaTeX, in bold for the mark ``"best"``, underlined for ``"second"``."""
+    return _MARKS[mark] % number
 
 
 def _line(cells: list[str]) -> str:

@@ -16,6 +16,7 @@ from osadbench.report.cells import (
     values_of,
 )
 from osadbench.report.facts import column_notes, facts_of
+from osadbench.report.marks import mark_cells
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import (
     mixed_packages,
@@ -24,7 +25,6 @@ from osadbench.report.provenance import (
     provenance_notes,
     versions_of,
 )
-from osadbench.report.texts import DIGITS
 from osadbench.report.wording import table_title
 from osadbench.types import Record
 
@@ -159,7 +159,7 @@ def finish_table(
     ]
     whole = replace(
         table,
-        rows=tuple(_mark(row, larger_is_better, options.allow_partial) for row in rows),
+        rows=tuple(_marked(row, larger_is_better, options.allow_partial) for row in rows),
         notes=tuple(notes),
         facts=facts,
         manifests=manifests,
@@ -180,22 +180,6 @@ def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> li
     return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
 
 
-def _mark(row: Row, larger_is_better: bool, allow_partial: bool) -> Row:
-    means = [
-        round(cell.mean, DIGITS)
-        if cell.mean is not None and (allow_partial or cell.n == cell.expected)
-        else None
-        for cell in row.cells
-    ]
-    ranked = sorted((m for m in means if m is not None), reverse=larger_is_better)
-    if len(ranked) < 2:
-        return row
-    # In this order, cells that share the first place leave no second one.
-    marks = {ranked[1]: "second", ranked[0]: "best"}
-    return replace(
-        row,
-        cells=tuple(
-            replace(cell, mark=marks.get(mean, "") if mean is not None else "")
-            for cell, mean in zip(row.cells, means, strict=True)
-        ),
-    )
+def _marked(row: Row, larger_is_better: bool, allow_partial: bool) -> Row:
+    cells = mark_cells(row.cells, larger_is_better=larger_is_better, allow_partial=allow_partial)
+    return replace(row, cells=cells)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from osadbench.experiments import Column, Experiment, RowSpec, has_cell
+from osadbench.metrics import METRICS
 from osadbench.published import PublishedValue
 from osadbench.report.cells import (
     cell_of,
@@ -15,6 +16,7 @@ from osadbench.report.cells import (
     records_by_cell,
     values_of,
 )
+from osadbench.report.marks import mark_cells
 from osadbench.report.parts import Cell
 from osadbench.report.published.makes import Makes
 from osadbench.report.published.members import Found, MemberRecords
@@ -65,13 +67,25 @@ class Comparer:
                 subset=row.subset,
                 aggregate=row.aggregate,
                 summed=row.aggregate and (row.block.setting, row.dataset) in parts,
-                cells=tuple(
+                cells=self._marked(
                     self._cell(i, j, row, column) if has_cell(row, column) else None
                     for j, column in enumerate(self.experiment.columns)
                 ),
             )
             for i, row in enumerate(specs)
         )
+
+    def _marked(self, cells: Iterable[ComparedCell | None]) -> tuple[ComparedCell | None, ...]:
+        """Mark the best and the second of our values, among those of the same task."""
+        row = list(cells)
+        better = METRICS[self.experiment.metric].larger_is_better
+        for group in _alike(self.experiment.columns):
+            ours = {j: cell for j in group if (cell := _ours_in(row[j])) is not None}
+            marked = mark_cells(list(ours.values()), larger_is_better=better)
+            for j, cell in zip(ours, marked, strict=True):
+                found = row[j]
+                row[j] = None if found is None else replace(found, ours=cell)
+        return tuple(row)
 
     def _cell(self, i: int, j: int, row: RowSpec, column: Column) -> ComparedCell:
         value = self._value(row, column)
@@ -98,6 +112,25 @@ class Comparer:
         values = [values_of(_by_seed(member), metric) for member in members]
         means = [mean_and_std(one.values())[0] for one in values]
         return mean_cell(title, means, mean_by_seed(values), expected)
+
+
+def _ours_in(cell: ComparedCell | None) -> Cell | None:
+    return None if cell is None else cell.ours
+
+
+def _alike(columns: Sequence[Column]) -> list[list[int]]:
+    """Return the numbers of the columns that have shots, source and protocol in common.
+
+    Those of methods without labels go with the shots beside which they stand.
+    """
+    labelled = (column.cell_shots for column in columns if column.cell_shots)
+    shots = next(labelled, None)
+    groups: dict[tuple[int | None, str, str, str], list[int]] = {}
+    for j, column in enumerate(columns):
+        shots = column.cell_shots or shots
+        key = (shots, column.source, column.protocol, column.setting)
+        groups.setdefault(key, []).append(j)
+    return list(groups.values())
 
 
 def _by_seed(member: MemberRecords) -> Mapping[int, Record]:

@@ -39,14 +39,14 @@ def image_notes(
         return ()
     places = "; ".join(f"{place}: {', '.join(texts)}" for place, texts in found.items())
     return (
-        "made on other images than the dataset has by its declaration, so that the differences from "
+        "made on other images than the dataset has by its declaration, so that differences from "
         f"the paper say little: {places}",
     )
 
 
 def _differences(
     record: Record, declared: Mapping[str, DeclaredImages]
-) -> Iterable[tuple[str, str]]:
+) -> Iterator[tuple[str, str]]:
     """Yield each place whose images are others, with what is different."""
     split = record.split
     adaptation = split.get("adaptation") or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from osadbench.report.latex import escape
+from osadbench.report.latex import escape, marked, marks_text, version_text
 from osadbench.report.published.layout import Line, Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
 
@@ -19,8 +19,11 @@ _PAGE_WIDTH, _GAP = 80, 1
 
 
 def latex(table: ComparedTable, *, published_only: bool = False) -> str:
-    r"""Return LaTeX tables, for each number of shots one, a long one cut to pages."""
-    title = escape(caption(table, published_only=published_only))
+    r"""Return LaTeX tables, for each number of shots one, a long one cut to pages.
+
+    Of our values in a row, the best is in bold and the second underlined.
+    """
+    title = _caption(table, published_only=published_only)
     bodies = [
         _tabular(panel, lines)
         for panel in panels(table, published_only=published_only)
@@ -32,6 +35,16 @@ def latex(table: ComparedTable, *, published_only: bool = False) -> str:
         notes = below(table, published_only=published_only) if i == len(bodies) else []
         blocks.append(_float(f"{title}{tail}.", body, notes))
     return "\n\n".join(blocks) + "\n"
+
+
+def _caption(table: ComparedTable, *, published_only: bool) -> str:
+    what = caption(table, published_only=published_only)
+    if published_only or not table.made:
+        return escape(f"{what}; {version_text((), table.version)}")
+    cells = (cell for row in table.rows for cell in row.cells if cell is not None)
+    marks = marks_text(cell.ours for cell in cells if cell.ours is not None)
+    made = escape(f"{what}, {version_text(table.versions, table.version)}")
+    return f"{made}. Of our values in a row: {marks[0].lower()}{marks[1:]}"
 
 
 def _float(title: str, body: str, notes: Sequence[str]) -> str:
@@ -90,11 +103,22 @@ def _body(lines: Sequence[Line], rows: Sequence[Sequence[str]]) -> Iterator[str]
             yield from [r"\addlinespace"] * bool(i)
             yield f"\\multicolumn{{{len(row)}}}{{l}}{{\\textit{{{_text(of)}}}}} \\\\"
         dataset = of if line.first else dataset
-        yield _line(row)
+        before = [""] * (len(row) - len(line.texts))
+        yield _line(row, [*before, *(line.marks or [""] * len(line.texts))])
 
 
-def _line(texts: Sequence[str]) -> str:
-    return f"{' & '.join(map(_text, texts))} \\\\"
+def _line(texts: Sequence[str], marks: Sequence[str] = ()) -> str:
+    cells = zip(texts, marks or [""] * len(texts), strict=True)
+    return f"{' & '.join(_marked(*cell) for cell in cells)} \\\\"
+
+
+def _marked(text: str, mark: str) -> str:
+    """Return the text of a cell, its number marked, without what stands behind it."""
+    if not mark:
+        return _text(text)
+    number = re.match(r"[\d.±]*", text)
+    end = 0 if number is None else number.end()
+    return marked(_text(text[:end]), mark) + _text(text[end:])
 
 
 def _text(text: str) -> str:

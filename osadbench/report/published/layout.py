@@ -44,6 +44,7 @@ class Line:
         texts: One for each column.
         first: Whether the row begins here.
         aggregate: Whether the row is a mean.
+        marks: ``"best"``, ``"second"`` or ``""`` for each text; empty where none is marked.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Line:
     texts: tuple[str, ...]
     first: bool
     aggregate: bool
+    marks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,20 @@ def _lines(
 ) -> Iterator[Line]:
     cells = [row.cells[j] for j in indices]
     ours, paper = (tuple(map(text, cells)) for text in (_ours, _paper))
-    if published_only or not table.has_published:
-        yield Line(row.name, "", paper if published_only else ours, True, row.aggregate)
+    if published_only:
+        yield Line(row.name, "", paper, True, row.aggregate)
         return
-    yield Line(row.name, "ours", ours, True, row.aggregate)
+    what = "ours" if table.has_published else ""
+    yield Line(row.name, what, ours, True, row.aggregate, tuple(map(_mark, cells)))
+    if not table.has_published:
+        return
     yield Line("", "paper", paper, False, row.aggregate)
     if any(cell is not None and cell.difference is not None for cell in cells):
         yield Line("", "diff", tuple(map(_difference, cells)), False, row.aggregate)
+
+
+def _mark(cell: ComparedCell | None) -> str:
+    return "" if cell is None or cell.ours is None else cell.ours.mark
 
 
 def _ours(cell: ComparedCell | None) -> str:

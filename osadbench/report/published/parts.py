@@ -160,6 +160,7 @@ class ComparedTable:
         footnotes: Reasons for missing results, numbered from 1.
         notes: Remarks.
         has_published: Whether the paper's values are data.
+        versions: The versions of osadbench that made our results, sorted.
         schema: Version of this layout.
         version: Version of osadbench.
     """
@@ -176,5 +177,6 @@ class ComparedTable:
     footnotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     has_published: bool = True
+    versions: tuple[str, ...] = ()
     schema: int = PUBLISHED_SCHEMA
     version: str = __version__

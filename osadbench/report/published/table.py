@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from osadbench.experiments import Column, Experiment, experiment_rows
 from osadbench.published import PublishedValue
 from osadbench.report.cells import footnotes_of
+from osadbench.report.provenance import origins_of, versions_of
 from osadbench.report.published.cells import Comparer, index_values
 from osadbench.report.published.images import DeclaredImages, image_notes
 from osadbench.report.published.makes import makes_of
@@ -58,7 +59,8 @@ def build_published_table(
     lacking = [r for r in shown if r.status != "done" or metric not in r.metrics]
     footnotes = footnotes_of(lacking, metric)
     compared = Comparer(experiment, chosen, footnotes, index_values(values), makes).rows(rows)
-    images = image_notes([record for record in shown if record.status == "done"], declared)
+    done = [record for record in shown if record.status == "done"]
+    images = image_notes(done, declared)
     columns = tuple(_column(experiment, column) for column in experiment.columns)
     return ComparedTable(
         name=experiment.name,
@@ -73,6 +75,7 @@ def build_published_table(
         footnotes=tuple(footnotes),
         notes=(*notes_of(experiment, shown, makes, allow_mixed=allow_mixed), *images),
         has_published=bool(values),
+        versions=versions_of(origins_of(done)),
     )
 
 
