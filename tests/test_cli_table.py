@@ -168,6 +168,22 @@ def test_the_command_names_a_weights_file_by_its_digest(
     assert "--weights" not in cli("table", "dra-2", "-o", "out").out
 
 
+def test_only_options_that_a_table_has_are_advised(cli: Cli, data: Path) -> None:
+    text = cli("table", "dra-2").out
+    assert "--data-root" not in text
+    (line,) = [line for line in text.splitlines() if "not here: aitex" in line]
+    assert line.startswith("  not here: aitex: put it at ")
+    assert "--data-root" in cli("plan", "--table", "dra-2", "-m", "dra").out
+
+
+def test_mixed_commits_are_noted_as_in_a_report(cli: Cli) -> None:
+    stored({"devnet": {"mono": 0.62}})
+    stored({"devnet": {"poly": 0.62}}, provenance={"commit": "f" * 16})
+    note = "Note: the results mix commits: 1a2b3c4d5e, ffffffffff"
+    assert note in cli("table", "dra-2", "-o", "out").out
+    assert note in cli("report", "-o", "out").out
+
+
 def test_results_of_half_a_download_are_told(cli: Cli) -> None:
     stored({"devnet": {"mono": 0.62}}, split={"train_normals": 700, "test": 690})
     text = " ".join(cli("table", "dra-2", "-o", "out").out.split())

@@ -26,6 +26,7 @@ __all__ = ["missing_lines"]
 _OPTIONS = {"backbone": "--backbone", "precision": "--precision"}
 #: Stands for a weights file, of which a record has the digest only.
 _FILE = "FILE"
+_DATA_ROOT = "give its folder by --data-root DIR, or "
 
 
 def missing_lines(
@@ -60,7 +61,9 @@ def missing_lines(
         weights = next(record.weights for record in made if record.uses_engine_backbone)
         yield f"  {_FILE}: the weights of the results here, {short_weights(weights)}"
     for why, names in _by_reason(lacks).items():
-        yield f"  not here: {names}: {why.removeprefix('not here: ')}"
+        # A table has no option for the folder of one dataset.
+        what = why.removeprefix("not here: ").replace(_DATA_ROOT, "")
+        yield f"  not here: {names}: {what}"
 
 
 def _making(made: Sequence[Record], preset: str | None) -> list[str]:
