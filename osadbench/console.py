@@ -13,7 +13,7 @@ from typing import Protocol, TypeVar
 from tqdm import tqdm
 
 from osadbench.metrics import PIXEL_AUROC
-from osadbench.plan import Cell, Lack, Plan
+from osadbench.plan import Cell, Estimate, Lack, Plan
 from osadbench.report.texts import counted
 from osadbench.types import Record, split_title
 
@@ -143,7 +143,7 @@ def cell_line(record: Record) -> str:
     return f"{record.status:<7} {what}: {values} in {record.seconds:.1f} s"
 
 
-def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
+def plan_lines(plan: Plan, estimate: Estimate) -> Iterator[str]:
     """Yield the lines of ``osadbench plan``: every cell with its state, then the counts."""
     pending = {id(cell) for cell in plan.pending}
     states = [_state(cell, plan, id(cell) in pending) for cell in plan.cells]
@@ -156,9 +156,19 @@ def plan_lines(plan: Plan, estimate: float | None) -> Iterator[str]:
     what = f"{counted(len(states), 'cell')}: {counts}" if states else "0 cells"
     yield f"{what}; {len(pending)} will be computed"
     if plan.pending:
-        unknown = "unknown, for not every method has been timed in this folder"
-        known = unknown if estimate is None else duration(estimate)
-        yield f"time on one worker, features cached: {known}"
+        yield f"time on one worker, features cached: {_time_text(estimate)}"
+
+
+def _time_text(estimate: Estimate) -> str:
+    if not estimate.unknown:
+        return duration(estimate.seconds)
+    names = ", ".join(estimate.unknown)
+    why = f"for this folder has no time of {names}"
+    if not estimate.cells:
+        return f"unknown, {why}"
+    rest = counted(sum(estimate.unknown.values()), "cell")
+    known = f"{duration(estimate.seconds)} for {counted(estimate.cells, 'cell')}"
+    return f"{known}; unknown for {rest}, {why}"
 
 
 def outlier_lines(plan: Plan) -> Iterator[str]:

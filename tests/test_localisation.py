@@ -300,7 +300,7 @@ def test_a_cell_that_is_done_without_runs_again_where_a_value_can_be_had(
         ["to", "maps"],
         ["done", "synthetic/disc"],
     ]
-    assert "unknown, for not every method has been timed" in planned[-1]
+    assert planned[-1].endswith(": unknown, for this folder has no time of maps")
     left = cli("run", *words, "--localise", "--rerun", "none")
     assert left.code == 1 and "1 cell failed or missing, and left so" in left.err
     assert cli("run", *words, "--localise").code == 0
@@ -314,7 +314,9 @@ def test_a_cell_that_is_done_without_runs_again_where_a_value_can_be_had(
     # What holds more than is asked for is no reason to run again.
     assert "2 of 2 cells answered" in cli("run", *words).err
     timed = cli("plan", *words, "--localise", "--rerun", "all").out.splitlines()
-    assert timed[-1].endswith("unknown, for not every method has been timed in this folder")
+    assert timed[-1].endswith(
+        " for 1 cell; unknown for 1 cell, for this folder has no time of mean"
+    )
     timed = cli("plan", "-m", "maps", *ONE, *maps, "--localise", "--rerun", "all").out.splitlines()
     assert timed[-1].endswith(" s")
 

@@ -12,7 +12,7 @@ from image_trees import write_category, write_elpv, write_image
 from osadbench.console import plan_lines
 from osadbench.datasets.synthetic import Synthetic
 from osadbench.errors import DataError, ParameterError, PluginError, UsageError
-from osadbench.plan import Cell, Component, Plan, Request, make_plan, make_splits
+from osadbench.plan import Cell, Component, Estimate, Plan, Request, make_plan, make_splits
 from osadbench.registry import METHODS
 from osadbench.runner import Options, run_cells
 from osadbench.settings import Engine
@@ -331,8 +331,11 @@ def run(request: Request, store: Store, rerun: str = "missing") -> Plan:
     return plan
 
 
+NO_TIME = Estimate(0, 0)
+
+
 def states(plan: Plan) -> list[str]:
-    return [line.split("  ")[0].strip() for line in plan_lines(plan, None)][: len(plan.cells)]
+    return [line.split("  ")[0].strip() for line in plan_lines(plan, NO_TIME)][: len(plan.cells)]
 
 
 def test_policies(ask: Any, store: Store) -> None:
@@ -373,7 +376,9 @@ def test_states_in_words(ask: Any, store: Store, rerun: str, expected: list[str]
     run(ask("mean", "raises", "skips", **one), store)
     plan = make_plan(ask("mean", "raises", "skips", "nan", **one), store, rerun)
     assert states(plan) == expected
-    *_, counts = [line for line in plan_lines(plan, 1.0) if line.startswith("4 cells: ")]
+    *_, counts = [
+        line for line in plan_lines(plan, Estimate(1.0, 1)) if line.startswith("4 cells: ")
+    ]
     assert all(f"{expected.count(state)} {state}" in counts for state in expected)
     assert counts.endswith(f"; {len(plan.pending)} will be computed")
 
@@ -381,7 +386,8 @@ def test_states_in_words(ask: Any, store: Store, rerun: str, expected: list[str]
 def test_estimate(ask: Any, store: Store) -> None:
     one = {"known_classes": ("hole",), "seeds": (0, 1, 2)}
     request = ask("mean", "skips", **one)
-    assert make_plan(request, store).estimate(store.records()) is None
+    unknown = make_plan(request, store).estimate(store.records())
+    assert unknown == Estimate(0, 0, {"mean": 3, "skips": 3})
     run(request, store)
     means = [record for record in store.records() if record.method == "mean"]
     timed = [
@@ -390,10 +396,17 @@ def test_estimate(ask: Any, store: Store) -> None:
     ]
     more = make_plan(ask("mean", **{**one, "seeds": range(13)}), store)
     assert len(more.pending) == 10
-    assert more.estimate(timed) == 10 * 4.0
+    assert more.estimate(timed) == Estimate(10 * 4.0, 10)
+    both = make_plan(ask("mean", "skips", **{**one, "seeds": range(13)}), store)
+    partial = both.estimate(timed)
+    assert partial == Estimate(10 * 4.0, 10, {"skips": 10})
+    assert list(plan_lines(both, partial))[-1] == (
+        "time on one worker, features cached: 40 s for 10 cells; unknown for 10 cells, for this "
+        "folder has no time of skips"
+    )
     other = make_plan(ask("mean", **{**one, "seeds": (9,)}, preset="frozen"), store)
-    assert other.estimate(timed) is None
-    assert make_plan(request, store).estimate(timed) == 0
+    assert other.estimate(timed) == Estimate(0, 0, {"mean": 1})
+    assert make_plan(request, store).estimate(timed) == Estimate(0, 0)
 
 
 # --- splits that are given ---

@@ -2,7 +2,7 @@
 
 from osadbench.plan.cell import Cell
 from osadbench.plan.columns import image_sizes_on, method_label
-from osadbench.plan.planning import RERUN_POLICIES, Lack, Plan, join_plans, make_plan
+from osadbench.plan.planning import RERUN_POLICIES, Estimate, Lack, Plan, join_plans, make_plan
 from osadbench.plan.request import Component, Request
 from osadbench.plan.splits import make_splits, protocol_label
 
@@ -10,6 +10,7 @@ __all__ = [
     "RERUN_POLICIES",
     "Cell",
     "Component",
+    "Estimate",
     "Lack",
     "Plan",
     "Request",

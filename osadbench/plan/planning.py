@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from osadbench.datasets import Dataset
@@ -27,7 +28,7 @@ from osadbench.store import DamagedRecordError, Store
 from osadbench.types import Manifest, Record
 from osadbench.weights import WeightsFile, find_weights
 
-__all__ = ["RERUN_POLICIES", "Lack", "Plan", "join_plans", "make_plan"]
+__all__ = ["RERUN_POLICIES", "Estimate", "Lack", "Plan", "join_plans", "make_plan"]
 
 #: Which cells are computed: those without a finished record, the failed ones among them or not,
 #: every one, or none at all.
@@ -47,6 +48,21 @@ class Lack:
     what: str
     why: str
     cells: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """How long cells may take, as far as that is known.
+
+    Attributes:
+        seconds: Time of the cells whose method has been timed.
+        cells: Number of these cells.
+        unknown: By method, the number of the other cells.
+    """
+
+    seconds: float
+    cells: int
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,8 +105,8 @@ class Plan:
         pending = set(map(id, self.pending))
         return sum(cell.key not in self.done and id(cell) not in pending for cell in self.cells)
 
-    def estimate(self, records: Iterable[Record]) -> float | None:
-        """Return the seconds that the pending cells may take on one worker, or None if unknown.
+    def estimate(self, records: Iterable[Record]) -> Estimate:
+        """Return how long the pending cells may take on one worker.
 
         The median of finished cells of the same method and preset in the store, score maps made or
         not, features cached.
@@ -100,10 +116,14 @@ class Plan:
             if record.status == "done":
                 kind = (record.method, record.engine["preset"], PROVENANCE in record.provenance)
                 seconds.setdefault(kind, []).append(record.seconds)
-        kinds = [(cell.method, cell.engine.preset, cell.localise) for cell in self.pending]
-        if any(kind not in seconds for kind in kinds):
-            return None
-        return sum(statistics.median(seconds[kind]) for kind in kinds)
+        kinds = Counter((cell.method, cell.engine.preset, cell.localise) for cell in self.pending)
+        known = {kind: n for kind, n in kinds.items() if kind in seconds}
+        unknown: Counter[str] = Counter()
+        for kind, n in kinds.items():
+            if kind not in known:
+                unknown[kind[0]] += n
+        total = sum(n * statistics.median(seconds[kind]) for kind, n in known.items())
+        return Estimate(total, sum(known.values()), unknown)
 
 
 def make_plan(request: Request, store: Store, rerun: str = "missing") -> Plan:
