@@ -32,6 +32,8 @@ from osadbench.errors import OsadbenchError
 
 __all__ = ["cli", "main"]
 
+#: What newer versions of click raise to print the help of a group without a command.
+_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 
 
@@ -88,8 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         return _fail("terminated; what was finished is stored", 143)
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        if isinstance(error, _HELP):
+            error.show()
+            return error.exit_code
+        return _fail(_usage_text(error), error.exit_code, debug="--debug" in words)
     except OsadbenchError as error:
         return _fail(f"error: {error}", error.exit_code, debug="--debug" in words)
     except BrokenPipeError:
@@ -98,6 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         text = f"error: unexpected {type(error).__name__}: {error} (--debug shows where)"
         return _fail(text, 1, debug="--debug" in words)
     return code if isinstance(code, int) else 0
+
+
+def _usage_text(error: click.ClickException) -> str:
+    """Return what the parser refuses in one line, as all other errors are."""
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "osadbench"
+    return f"error: {text[:1].lower()}{text[1:]} ({command} -h shows what there is)"
 
 
 def _fail(text: str, code: int, *, debug: bool = False) -> int:
