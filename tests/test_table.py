@@ -611,6 +611,29 @@ def test_the_figure_of_a_sweep_has_a_panel_for_each_dataset_with_results() -> No
     )
 
 
+def test_a_figure_without_an_axis_has_the_methods_beside_each_other(tmp_path: Path) -> None:
+    experiment = load_experiment("dra-disentangled")
+    common: dict[str, Any] = {"protocol": "general", "known_class": ""}
+    records = [
+        *grid({"dra": {"elpv": 0.8}, "dra-nondisentangled": {"elpv": 0.7}}, **common),
+        *grid({"dra": {"sdd": 0.9}}, dataset="sdd", **common),
+    ]
+    table = build_published_table(experiment, (), records, PLAIN)
+    (panel,) = sweep_figure(table, experiment).axes
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["sdd", "elpv"]
+    drawn = {}
+    for container in panel.containers:
+        line = cast(ErrorbarContainer, container).lines[0]
+        assert line is not None
+        drawn[container.get_label()] = np.asarray(line.get_xydata()).tolist()
+    assert drawn["dra"] == [pytest.approx([0.1, 0.9]), pytest.approx([1.1, 0.8])]
+    assert drawn["dra-nondisentangled"] == [pytest.approx([0.9, 0.7])]
+    save_figure(table, experiment, tmp_path / "figure.pdf")
+    empty = build_published_table(experiment, (), [], PLAIN)
+    with pytest.raises(UsageError, match="no results to draw: run osadbench run --table dra-dis"):
+        sweep_figure(empty, experiment)
+
+
 @pytest.mark.parametrize("ending", ["pdf", "png"])
 def test_the_same_results_give_the_same_file(tmp_path: Path, ending: str) -> None:
     paths = [tmp_path / f"{name}.{ending}" for name in "ab"]

@@ -50,7 +50,7 @@ logger = logging.getLogger("osadbench")
 @click.option(
     "--figure",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Draw a sweep into this file, too (.pdf, .png).",
+    help="Draw a sweep or figure into this file, too (.pdf, .png).",
 )
 @click.pass_context
 def table(
