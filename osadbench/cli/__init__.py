@@ -33,7 +33,7 @@ from osadbench.errors import OsadbenchError
 __all__ = ["cli", "main"]
 
 #: What newer versions of click raise to print the help of a group without a command.
-_HELP: Any = getattr(click.exceptions, "NoArgsIsHelpError", ())
+_HELP: tuple[type, ...] | type = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
 
 
@@ -90,10 +90,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except _Terminated:
         return _fail("terminated; what was finished is stored", 143)
     except click.ClickException as error:
-        if isinstance(error, _HELP):
-            error.show()
-            return error.exit_code
-        return _fail(_usage_text(error), error.exit_code, debug="--debug" in words)
+        if not isinstance(error, _HELP):
+            return _fail(_usage_text(error), error.exit_code, debug="--debug" in words)
+        error.show()
+        return 2
     except OsadbenchError as error:
         return _fail(f"error: {error}", error.exit_code, debug="--debug" in words)
     except BrokenPipeError:
