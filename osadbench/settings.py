@@ -43,8 +43,8 @@ class Engine(Params):
             frozen.
         seen_views: Cached rotated views per labelled anomaly, beside the plain one.
         pseudo_views: Cached pseudo anomalies in all, spread over the normal training images.
-        precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 on GPUs
-            that compute in it and on processors with AMX.
+        precision: ``"fp32"``, ``"bf16"`` (autocast around the backbone), or ``"auto"``: bf16 on
+            GPUs that compute in it and on processors with AMX.
         device: ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
         offline: Never try the network.
         cache_dir: Folder of the feature cache; None keeps features in memory only.
