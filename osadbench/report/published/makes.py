@@ -12,8 +12,6 @@ from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = ["Makes", "makes_of"]
 
-#: Packages whose versions may differ within a table: they don't compute.
-_IDLE = frozenset({"python"})
 _SHOWN = 4
 
 
@@ -80,7 +78,7 @@ def _aspects(record: Record) -> Iterator[tuple[str, str]]:
         yield f"weights{whose}", short_weights(record.weights)
     versions = record.provenance.get("versions") or {}
     for package, version in versions.items():
-        if version is not None and package not in _IDLE:
+        if version is not None:
             yield f"version of {package}", str(version)
     yield f"images of {record.place}", record.manifest[:12]
     if record.outlier_source:
