@@ -352,7 +352,7 @@ def test_data_check_lists_all_problems(cli: Cli) -> None:
     ):
         assert part in result.err, result.err
     missing = cli("data", "check", "nowhere")
-    assert missing.code == 3 and "no folder nowhere" in missing.err
+    assert missing.code == 2 and "no dataset and no folder 'nowhere': known: " in missing.err
 
 
 def test_splits_of_other_images(cli: Cli, toys: list[str]) -> None:
