@@ -16,6 +16,7 @@ __all__ = [
     "CellPlace",
     "cell_of",
     "footnotes_of",
+    "lacking_in",
     "mean_and_std",
     "mean_by_seed",
     "mean_cell",
@@ -95,6 +96,14 @@ def why_missing(record: Record, metric: str, between: str = ": ") -> str:
     return f"no {metric}{between}{why}" if why else f"no {metric} was recorded"
 
 
+def lacking_in(by_seed: Mapping[int, Record], values: Mapping[int, float]) -> list[Record]:
+    """Return the records that have no value, given the values of the others by seed."""
+    # Nearly always there is none, and nothing to look through.
+    if len(values) == len(by_seed):
+        return []
+    return [record for seed, record in by_seed.items() if seed not in values]
+
+
 def footnotes_of(records: Iterable[Record], metric: str) -> list[str]:
     """Return the different reasons for missing values, in the order of rows, labels and seeds.
 
@@ -115,7 +124,7 @@ def cell_of(
     footnotes: Sequence[str],
 ) -> Cell:
     """Return the cell of one method and row, without a mark; ``values`` are :func:`values_of`."""
-    lacking = [record for seed, record in by_seed.items() if seed not in values]
+    lacking = lacking_in(by_seed, values)
     reasons = {why_missing(record, metric) for record in lacking}
     status = [record.status for record in lacking]
     return Cell(

@@ -10,6 +10,7 @@ from osadbench.metrics import METRICS
 from osadbench.report.cells import (
     cell_of,
     footnotes_of,
+    lacking_in,
     mean_by_seed,
     mean_cell,
     records_by_cell,
@@ -85,10 +86,7 @@ def build_table(
     seeds = sorted({seed for by_seed in cells.values() for seed in by_seed})
     values = {place: values_of(found, options.metric) for place, found in cells.items()}
     lacking = [
-        record
-        for place, found in cells.items()
-        for seed, record in found.items()
-        if seed not in values[place]
+        record for place, found in cells.items() for record in lacking_in(found, values[place])
     ]
     footnotes = footnotes_of(lacking, options.metric)
 

@@ -61,27 +61,30 @@ def list_cells(folder: Path) -> Listing:
     Raises:
         StoreError: The folder cannot be read.
     """
-    found = Listing({}, set(), [])
+    stamps: dict[str, Stamp] = {}
+    scores: set[str] = set()
+    others: list[str] = []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                stem, suffix = entry.name[:_DIGITS], entry.name[_DIGITS:]
+                name = entry.name
+                stem, suffix = name[:_DIGITS], name[_DIGITS:]
                 if suffix == ".npz":
-                    found.scores.add(stem)
+                    scores.add(stem)
                 elif suffix == ".json" and KEY.fullmatch(stem):
                     try:
                         stat = entry.stat()
                     except FileNotFoundError:
                         # Another process has set it aside since it was listed.
                         continue
-                    found.stamps[stem] = (stat.st_size, stat.st_mtime_ns)
+                    stamps[stem] = (stat.st_size, stat.st_mtime_ns)
                 else:
-                    found.others.append(entry.name)
+                    others.append(name)
     except FileNotFoundError:
-        return found
+        pass
     except OSError as error:
         raise StoreError(_unreadable(folder, error)) from error
-    return found
+    return Listing(stamps, scores, others)
 
 
 def read_file(path: str | Path) -> bytes | None:
