@@ -171,8 +171,10 @@ def _incomplete(lacking: Mapping[str, int], short: Mapping[str, int], rows: int)
     gaps = []
     for name, gap in lacking.items():
         seeds = short.get(name, 0)
-        gaps += [f"{name} lacks seeds in {seeds} of {rows} rows"] * bool(seeds)
-        gaps += [f"{name} lacks {gap - seeds} of {rows} rows"] * (gap > seeds)
+        if seeds:
+            gaps.append(f"{name} lacks seeds in {seeds} of {rows} rows")
+        if gap > seeds:
+            gaps.append(f"{name} lacks {gap - seeds} of {rows} rows")
     return (
         f"not ranked: {', '.join(gaps)}; choose methods by -m, or --allow-partial ranks the rows "
         "that all have, of whatever seeds there are"
