@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from cli_tools import DATA, FEW, TOYS, Cli, cli_fixture, contents, statuses, toy
 from image_trees import write_category, write_elpv
 
 from osadbench import __version__
-from osadbench.cli import running
+from osadbench.cli import MODULES, running
 from osadbench.cli.request import component_list
 from osadbench.datasets import dataset_names
 from osadbench.errors import UsageError
@@ -712,6 +713,30 @@ def test_folders_from_the_environment(
     assert cli(*words, *toys, "-o", "other", "--cache-dir", "c").code == 0
     assert statuses(Path("other")) == {"mean": ["done"] * 2}
     assert list(Path("c/manifests").glob("folder-*.json"))
+
+
+def test_every_command_stands_in_the_module_that_is_loaded_for_it() -> None:
+    modules = {module: import_module(f"osadbench.cli.{module}") for module in MODULES.values()}
+    found = {command.name: name for name, module in modules.items() for command in module.COMMANDS}
+    assert found == MODULES
+
+
+def test_a_command_loads_no_other(run_python: RunPython) -> None:
+    code = (
+        "import sys\n"
+        "from osadbench.cli import main\n"
+        "assert main(['report', '-o', 'nowhere']) == 3\n"
+        "loaded = [name for name in sys.modules if name.startswith('osadbench.')]\n"
+        "assert 'osadbench.cli.results' in loaded\n"
+        "print([n for n in loaded if n.split('.')[1] in ('datasets', 'plan', 'published')])\n"
+    )
+    assert run_python(code) == "[]\n"
+
+
+def test_a_slip_in_the_name_of_a_command_is_told(cli: Cli) -> None:
+    result = cli("repport")
+    assert result.code == 2
+    assert "'report'" in result.err
 
 
 def test_commands_without_work_do_not_load_torch(

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from osadbench import console
-from osadbench.console import Progress, cell_line, configure_logging, counting, duration
+from osadbench.cli.plan_text import duration
+from osadbench.console import Progress, cell_line, configure_logging, counting
 from osadbench.types import Record
 
 

@@ -27,6 +27,7 @@ LEVELS = {
     "registry": 1,
     "settings": 1,
     "weights": 1,
+    "workers": 1,
     "experiments": 2,
     "identity": 2,
     "method": 2,

@@ -9,7 +9,7 @@ import pytest
 from cli_tools import TOYS
 from image_trees import write_category, write_elpv, write_image
 
-from osadbench.console import plan_lines
+from osadbench.cli.plan_text import plan_lines
 from osadbench.datasets.synthetic import Synthetic
 from osadbench.errors import DataError, ParameterError, PluginError, UsageError
 from osadbench.plan import Cell, Component, Estimate, Plan, Request, make_plan, make_splits

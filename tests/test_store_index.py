@@ -20,7 +20,7 @@ from report_tools import record as report_record
 from osadbench.errors import StoreError
 from osadbench.scores import ScoreTable
 from osadbench.store import Store, files, index, scan
-from osadbench.store.index import INDEX_FILE, Index, read_index, write_index
+from osadbench.store.index import INDEX_FILE, Index, pack, read_index, write_index
 from osadbench.types import Record
 
 N = 6
@@ -64,11 +64,11 @@ def opened_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files that a quick scan has read, as it goes on."""
     names: list[str] = []
 
-    def watched(path: str) -> bytes | None:
+    def watched(path: str) -> tuple[bytes, index.Stamp] | None:
         names.append(Path(path).name)
-        return files.read_file(path)
+        return files.read_stamped(path)
 
-    monkeypatch.setattr(scan, "read_file", watched)
+    monkeypatch.setattr(scan, "read_stamped", watched)
     return names
 
 
@@ -181,7 +181,7 @@ def of_another_layout(path: Path) -> None:
 def of_a_lost_column(path: Path) -> None:
     with np.load(path) as file:
         arrays = dict(file)
-    del arrays["0.metrics.auroc"]
+    del arrays[next(name for name in arrays if name.endswith(".metrics.auroc"))]
     np.savez(path, **arrays)
 
 
@@ -270,17 +270,18 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
     other = replace(made(2), params={"lr": 1}, metrics={}, provenance={})
     third = replace(made(3), params={"lr": 1.0}, metrics={"ap": 1 / 3, "auroc": 0.1 + 0.2})
     records = {r.key: r for r in (record, other, third)}
-    whole = Index({key: (1, 2 + place) for place, key in enumerate(records)}, records)
-    write_index(tmp_path / INDEX_FILE, whole)
+    stamps = {key: (1, 2 + place) for place, key in enumerate(records)}
+    write_index(tmp_path / INDEX_FILE, pack(records.values(), stamps))
     back = read_index(tmp_path / INDEX_FILE)
-    assert back == whole
+    assert back == Index(stamps, records)
     assert [repr(back.records[key]) for key in records] == list(map(repr, records.values()))
 
 
 def test_equal_numbers_of_several_types_stay_apart_in_one_column(tmp_path: Path) -> None:
     odd: list[Any] = [1, True, 1.0, 0, False, -0.0, 0.0, None, "1", 1, True]
     records = {key_of(n): replace(made(n), provenance={"x": x}) for n, x in enumerate(odd)}
-    write_index(tmp_path / INDEX_FILE, Index(dict.fromkeys(records, (1, 2)), records))
+    parts = pack(records.values(), dict.fromkeys(records, (1, 2)))
+    write_index(tmp_path / INDEX_FILE, parts)
     back = read_index(tmp_path / INDEX_FILE)
     assert [repr(back.records[key].provenance["x"]) for key in records] == list(map(repr, odd))
 
@@ -297,3 +298,44 @@ def test_an_index_is_renewed_once_enough_has_changed(
         opened.clear()
         quick(store)
         assert len(opened) == reread
+
+
+@pytest.fixture(name="crowd")
+def crowd_fixture(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """The folder, when every two of its files are worth a process."""
+    monkeypatch.setattr(scan, "FILES_PER_WORKER", 2)
+    monkeypatch.setattr(scan, "_n_cores", lambda: 3)
+    return store
+
+
+def test_several_processes_read_what_one_does(crowd: Store, opened: list[str]) -> None:
+    expected = crowd.records()
+    put(crowd, 7, age=0)
+    (crowd.cells / f"{key_of(2)}.json").write_text("{")
+    records, problems = crowd.scan(check_scores=False)
+    assert opened == [], "all was read elsewhere"
+    assert records == crowd.records()
+    assert len(records) == len(expected)
+    assert len(problems) == 1
+    assert quick(crowd) == records
+    # What may still change was not indexed, nor what is damaged.
+    assert sorted(opened) == [f"{key_of(2)}.json", f"{key_of(7)}.json"]
+
+
+def test_a_newer_record_stops_all_processes_with_one_line(crowd: Store) -> None:
+    path = crowd.cells / f"{key_of(1)}.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), "schema": 2}))
+    with pytest.raises(StoreError, match=f"record {key_of(1)} has schema 2, newer than the 1"):
+        crowd.scan(check_scores=False)
+
+
+def _die(folder: Path, keys: list[str], settled: int) -> None:
+    os._exit(9)
+
+
+def test_a_reader_that_dies_is_an_error_of_one_line(
+    crowd: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan, "_read_some", _die)
+    with pytest.raises(StoreError, match="a process that read records of .* died"):
+        crowd.scan(check_scores=False)

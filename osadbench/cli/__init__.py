@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -15,32 +16,34 @@ from typing import Any, NoReturn
 import click
 
 from osadbench._version import __version__
-from osadbench.cli import (
-    compare,
-    data,
-    describe,
-    explore,
-    intervals,
-    ranks,
-    results,
-    running,
-    seen,
-    table,
-)
 from osadbench.console import configure_logging
 from osadbench.errors import OsadbenchError
 
-__all__ = ["cli", "main"]
+__all__ = ["MODULES", "cli", "main"]
 
 #: What newer versions of click raise to print the help of a group without a command.
 _HELP: tuple[type, ...] | type = getattr(click.exceptions, "NoArgsIsHelpError", ())
 _LEVELS = {-1: logging.WARNING, 0: logging.INFO, 1: logging.DEBUG}
-
-
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, "--version")
-def cli() -> None:
-    """Benchmark open-set supervised anomaly detection, seeded and reproducible."""
+#: The module of this package that has each command among its ``COMMANDS``.
+MODULES = {
+    "check": "explore",
+    "compare": "compare",
+    "data": "data",
+    "describe": "describe",
+    "intervals": "intervals",
+    "list": "explore",
+    "merge": "results",
+    "new-method": "explore",
+    "plan": "running",
+    "ranks": "ranks",
+    "report": "results",
+    "run": "running",
+    "seen": "seen",
+    "show": "results",
+    "split": "running",
+    "status": "results",
+    "table": "table",
+}
 
 
 def _talk(context: click.Context, parameter: click.Parameter, value: int) -> None:
@@ -64,10 +67,35 @@ def _add_common_options(command: click.Command) -> None:
         _add_common_options(below)
 
 
-for module in (running, results, explore, data, describe, ranks, seen, table, compare, intervals):
-    for command in module.COMMANDS:
-        cli.add_command(command)
-_add_common_options(cli)
+class _Commands(click.Group):
+    """Commands that are loaded when they are met, since each waits for what its module imports."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        # Of a name that there isn't, click says which one of those loaded was meant.
+        for name in (cmd_name,) if cmd_name in MODULES else MODULES:
+            if name not in self.commands:
+                self._load(MODULES[name])
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self, module: str) -> None:
+        for command in importlib.import_module(f"osadbench.cli.{module}").COMMANDS:
+            _add_common_options(command)
+            self.add_command(command)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "--version")
+def cli() -> None:
+    """Benchmark open-set supervised anomaly detection, seeded and reproducible."""
+
+
+cli.params += _common_options()
 
 
 class _Terminated(BaseException):

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
-from osadbench.cli.request import DEFAULT_OUTPUT
 from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.settings import PRESETS
 
 __all__ = [
+    "DEFAULT_OUTPUT",
     "DATA_ROOT_HELP",
     "PRESET_NAMES",
     "cache_option",
@@ -42,6 +42,9 @@ def _add_plugins(context: click.Context, parameter: click.Parameter, value: Any)
         PROTOCOLS.add_plugin(path)
     return value
 
+
+#: Folder of the results where no other is named.
+DEFAULT_OUTPUT = Path("results/runs")
 
 #: The presets, for help texts.
 PRESET_NAMES = ", ".join(PRESETS)

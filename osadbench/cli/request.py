@@ -6,10 +6,10 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from osadbench.cache import cache_dir
+from osadbench.cli.options import DEFAULT_OUTPUT
 from osadbench.datasets import dataset_names
 from osadbench.errors import ParameterError, UsageError, did_you_mean
 from osadbench.params import parse_component, parse_setting, split_components
@@ -18,7 +18,6 @@ from osadbench.registry import METHODS, PROTOCOLS
 from osadbench.types import Split, place_name
 
 __all__ = [
-    "DEFAULT_OUTPUT",
     "assumptions",
     "component_list",
     "engine_settings",
@@ -29,7 +28,6 @@ __all__ = [
 
 logger = logging.getLogger("osadbench")
 
-DEFAULT_OUTPUT = Path("results/runs")
 #: What ``run`` means where nothing else is said, by option.
 DEFAULTS = {"dataset": "elpv", "shots": "1,10", "seeds": "0,1,2", "preset": "frozen"}
 #: What the options of numbers look like, for error messages.

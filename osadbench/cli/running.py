@@ -20,12 +20,13 @@ from osadbench.cli.options import (
     selection_options,
     table_option,
 )
+from osadbench.cli.plan_text import lack_lines, outlier_lines, plan_lines
 from osadbench.cli.request import DEFAULTS, assumptions, make_request
 from osadbench.cli.results import echo_report
 from osadbench.cli.table import echo_table
 from osadbench.cli.table_plan import plan_table
 from osadbench.cli.table_request import find_experiment, table_requests
-from osadbench.console import Progress, lack_lines, outlier_lines, plan_lines
+from osadbench.console import Progress
 from osadbench.errors import DataError, UsageError
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits

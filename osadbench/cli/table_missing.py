@@ -9,7 +9,8 @@ from typing import Any
 
 from osadbench import settings
 from osadbench.cache import cache_dir
-from osadbench.cli.request import DEFAULT_OUTPUT, DEFAULTS
+from osadbench.cli.options import DEFAULT_OUTPUT
+from osadbench.cli.request import DEFAULTS
 from osadbench.cli.table_plan import lack_of
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import WeightsError

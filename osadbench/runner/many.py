@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import warnings
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from osadbench.runner.cell import run_cell, write_failure
 from osadbench.runner.record import record_of
 from osadbench.store import Store
 from osadbench.types import Record
+from osadbench.workers import WorkerDiedError, in_workers
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -60,48 +60,21 @@ def run_cells(cells: Sequence[Cell], store: Store, options: Options) -> Iterator
 def _run_in_parallel(
     cells: Sequence[Cell], store: Store, options: Options, threads: int
 ) -> Generator[Record, None, None]:
-    import joblib
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
     left = {cell.key: cell for cell in cells}
     # Threads of one cell that wait for each other must not spin on a core that another cell needs.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    parallel = joblib.Parallel(
-        n_jobs=options.jobs,
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch="n_jobs",
-    )
-    run = joblib.delayed(_run_in_worker)
-    records = parallel(run(cell, store, options.timeout, threads) for cell in cells)
-    try:
-        for record in records:
-            del left[record.key]
-            yield record
-    except TerminatedWorkerError:
-        # A worker died (out of memory, a crash in native code) and took the others with it. Each
-        # cell that is left gets a process of its own, so that the culprit shows itself.
-        for cell in left.values():
-            yield _run_alone(cell, store, options.timeout, threads)
-    finally:
-        _stop_workers(records)
-
-
-def _run_in_worker(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
-    # A terminal sends Ctrl-C to the workers too; the main process hears it and ends them quietly.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return run_cell(cell, store, timeout, threads)
-
-
-def _stop_workers(records: Generator[Record, None, None]) -> None:
-    from joblib.externals.loky import get_reusable_executor
-
-    with warnings.catch_warnings():
-        # joblib warns of the cells that are cut off, which is what a stop is for.
-        warnings.simplefilter("ignore")
-        records.close()
-    # A later run in this process may bring other plug-ins, and these workers keep theirs.
-    get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+    calls = ((cell, store, options.timeout, threads) for cell in cells)
+    records = in_workers(run_cell, calls, options.jobs)
+    with contextlib.closing(records):
+        try:
+            for record in records:
+                del left[record.key]
+                yield record
+        except WorkerDiedError:
+            # It took the others with it. Each cell that is left gets a process of its own, so that
+            # the culprit shows itself.
+            for cell in left.values():
+                yield _run_alone(cell, store, options.timeout, threads)
 
 
 def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) -> Record:
@@ -128,8 +101,10 @@ def _run_alone(cell: Cell, store: Store, timeout: float | None, threads: int) ->
 
 def _run_and_send(sender: Connection, *arguments: Any) -> None:
     result: Record | Exception
+    # As in other workers: the main process hears Ctrl-C and ends them.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        result = _run_in_worker(*arguments)
+        result = run_cell(*arguments)
     except Exception as error:
         result = error
     sender.send(result)

@@ -25,13 +25,14 @@ __all__ = [
     "list_cells",
     "parse_record",
     "read_file",
+    "read_stamped",
     "rename_aside",
+    "stamp_of",
     "unwritable",
 ]
 
-_DIGITS = 32
 #: A key, and with a suffix the name of a cell's file.
-KEY = re.compile(rf"[0-9a-f]{{{_DIGITS}}}")
+KEY = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _BYTES_AT_ONCE = 1 << 16
 AGAIN = "run the same command again to compute it anew"
@@ -45,12 +46,12 @@ class Listing(NamedTuple):
     """The files in a folder of cells.
 
     Attributes:
-        stamps: The stamps of the records by key.
+        keys: The keys of the records.
         scores: The keys, and what else stands in their place, of the files of scores.
         others: The names of all other files.
     """
 
-    stamps: dict[str, Stamp]
+    keys: set[str]
     scores: set[str]
     others: list[str]
 
@@ -61,30 +62,36 @@ def list_cells(folder: Path) -> Listing:
     Raises:
         StoreError: The folder cannot be read.
     """
-    stamps: dict[str, Stamp] = {}
-    scores: set[str] = set()
-    others: list[str] = []
     try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                stem, suffix = name[:_DIGITS], name[_DIGITS:]
-                if suffix == ".npz":
-                    scores.add(stem)
-                elif suffix == ".json" and KEY.fullmatch(stem):
-                    try:
-                        stat = entry.stat()
-                    except FileNotFoundError:
-                        # Another process has set it aside since it was listed.
-                        continue
-                    stamps[stem] = (stat.st_size, stat.st_mtime_ns)
-                else:
-                    others.append(name)
+        # A Path for each of a hundred thousand takes longer than to list them.
+        names = os.listdir(folder)  # noqa: PTH208
     except FileNotFoundError:
-        pass
+        names = []
     except OSError as error:
         raise StoreError(_unreadable(folder, error)) from error
-    return Listing(stamps, scores, others)
+    stems = {name.removesuffix(".json") for name in names if name.endswith(".json")}
+    keys = set(filter(KEY.fullmatch, stems))
+    scores = {name.removesuffix(".npz") for name in names if name.endswith(".npz")}
+    others = [name for name in names if not name.endswith((".json", ".npz"))]
+    return Listing(keys, scores, [*others, *(f"{stem}.json" for stem in stems - keys)])
+
+
+def stamp_of(path: str | Path) -> Stamp | None:
+    """Return the stamp of a file, or None where there is none.
+
+    Raises:
+        StoreError: It cannot be looked up.
+    """
+    try:
+        return _stamp(os.stat(path))  # noqa: PTH116
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StoreError(_unreadable(path, error)) from error
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_file(path: str | Path) -> bytes | None:
@@ -93,14 +100,21 @@ def read_file(path: str | Path) -> bytes | None:
     Raises:
         StoreError: It cannot be read.
     """
+    found = read_stamped(path)
+    return None if found is None else found[0]
+
+
+def read_stamped(path: str | Path) -> tuple[bytes, Stamp] | None:
+    """Return a file's bytes and its stamp just before they were read; see :func:`read_file`."""
     try:
         # A file object costs more than these few bytes, a hundred thousand times.
         descriptor = os.open(path, _READ)
         try:
+            stamp = _stamp(os.fstat(descriptor))
             parts = [os.read(descriptor, _BYTES_AT_ONCE)]
             while parts[-1]:
                 parts.append(os.read(descriptor, _BYTES_AT_ONCE))
-            return b"".join(parts)
+            return b"".join(parts), stamp
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -148,7 +162,7 @@ def rename_aside(path: Path) -> Path | None:
 
 def leftovers(listing: Listing) -> Iterator[str]:
     """Yield a line for each file that is neither a record nor its scores, sorted by name."""
-    alone = (f"{stem}.npz" for stem in listing.scores - listing.stamps.keys())
+    alone = (f"{stem}.npz" for stem in listing.scores - listing.keys)
     for name in sorted([*alone, *listing.others]):
         if name.endswith(".tmp"):
             what = "a write was interrupted, or is under way: delete it when nothing runs"

@@ -149,7 +149,7 @@ class Store:
 
     def keys(self) -> list[str]:
         """Return the keys that have a record, whole or not, sorted."""
-        return sorted(list_cells(self.cells).stamps)
+        return sorted(list_cells(self.cells).keys)
 
     def records(self, *, check_scores: bool = True) -> list[Record]:
         """Return the records that are whole, sorted by key; see :meth:`scan`."""
@@ -174,9 +174,9 @@ class Store:
         """
         listing = list_cells(self.cells)
         if check_scores:
-            found, problems = self._read_all(listing.stamps)
+            found, problems = self._read_all(listing.keys)
         else:
-            found, problems = scan_by_index(self.root, listing.stamps)
+            found, problems = scan_by_index(self.root, listing.keys)
             lacking = self._without_scores(found, listing.scores)
             problems += (str(_no_scores(self._path(key, ".npz"))) for key in lacking)
             found = {key: found[key] for key in found.keys() - lacking} if lacking else found

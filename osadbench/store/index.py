@@ -12,12 +12,13 @@ an array of places in that list, but for columns of floats, which are an array a
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import marshal
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -30,7 +31,7 @@ from osadbench.cache import write_atomically
 from osadbench.records import SCHEMA, make_record
 from osadbench.types import Record
 
-__all__ = ["INDEX_FILE", "Index", "Stamp", "read_index", "write_index"]
+__all__ = ["INDEX_FILE", "Index", "Part", "Stamp", "pack", "read_index", "unpack", "write_index"]
 
 logger = logging.getLogger("osadbench")
 
@@ -40,14 +41,30 @@ _FIELDS = tuple(item.name for item in fields(Record))
 #: Fields whose items are columns of their own, for their numbers seldom repeat.
 _MEASURED = ("metrics", "provenance")
 #: What an index of another layout, or of other records, differs in.
-_LAYOUT = {"index": 2, "schema": SCHEMA, "fields": list(_FIELDS)}
+_LAYOUT = {"index": 3, "schema": SCHEMA, "fields": list(_FIELDS)}
 _UNUSABLE = (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
 
 #: What tells whether a file is still the one that was read: bytes, and nanoseconds of last change.
 Stamp = tuple[int, int]
 #: The names of a part's metrics and of its items of provenance.
-_Shape = tuple[tuple[str, ...], ...]
+_Shape = Sequence[Sequence[str]]
 _Arrays = dict[str, npt.NDArray[Any]]
+
+
+class Part(NamedTuple):
+    """Records that name the same metrics and the same items of provenance, as a table.
+
+    Attributes:
+        shape: The names of the metrics and of the items of provenance.
+        values: The different values of each column but those of floats, by its name.
+        columns: One item per record: a float, or a place among the column's different values.
+        stamps: The stamps of the records' files, int64 (n, 2).
+    """
+
+    shape: _Shape
+    values: Mapping[str, Sequence[Any]]
+    columns: _Arrays
+    stamps: npt.NDArray[np.int64]
 
 
 class Index(NamedTuple):
@@ -68,12 +85,14 @@ def read_index(path: Path) -> Index:
         meta = json.loads(arrays["meta"].tobytes())
         if meta["layout"] != _LAYOUT:
             raise ValueError("another layout")
-        stamps = list(zip(arrays["size"].tolist(), arrays["mtime_ns"].tolist(), strict=True))
-        records: list[Record] = []
-        for number, part in enumerate(meta["parts"]):
-            records += _unpacked(part["shape"], part["values"], arrays, f"{number}.")
-        keys = [record.key for record in records]
-        return Index(dict(zip(keys, stamps, strict=True)), dict(zip(keys, records, strict=True)))
+        index = Index({}, {})
+        for number, (shape, values) in enumerate(meta["parts"]):
+            part = Part(shape, values, *_numbered(arrays, number))
+            records = unpack(part)
+            keys = [record.key for record in records]
+            index.stamps.update(zip(keys, zip(*part.stamps.T.tolist(), strict=True), strict=True))
+            index.records.update(zip(keys, records, strict=True))
+        return index
     except FileNotFoundError:
         return Index({}, {})
     except _UNUSABLE as error:
@@ -81,19 +100,24 @@ def read_index(path: Path) -> Index:
         return Index({}, {})
 
 
-def write_index(path: Path, index: Index) -> None:
+def _numbered(
+    arrays: Mapping[str, npt.NDArray[Any]], number: int
+) -> tuple[_Arrays, npt.NDArray[Any]]:
+    """Return the columns of a part by their names, and its stamps."""
+    prefix = f"{number}."
+    names = (name for name in arrays if name.startswith(prefix))
+    columns = {name.removeprefix(prefix): arrays[name] for name in names}
+    return columns, arrays[f"stamps.{number}"]
+
+
+def write_index(path: Path, parts: Iterable[Part]) -> None:
     """Write an index in place of any earlier one; where that fails, nothing changes."""
-    parts: dict[_Shape, list[Record]] = {}
-    for record in index.records.values():
-        shape = tuple(tuple(getattr(record, field)) for field in _MEASURED)
-        parts.setdefault(shape, []).append(record)
     arrays: _Arrays = {}
     meta = []
-    for number, (shape, members) in enumerate(parts.items()):
-        meta.append({"shape": shape, "values": _pack(shape, members, arrays, f"{number}.")})
-    stamps = [index.stamps[record.key] for members in parts.values() for record in members]
-    arrays["size"] = np.array([size for size, _ in stamps], np.int64)
-    arrays["mtime_ns"] = np.array([mtime_ns for _, mtime_ns in stamps], np.int64)
+    for number, part in enumerate(parts):
+        arrays |= {f"{number}.{name}": column for name, column in part.columns.items()}
+        arrays[f"stamps.{number}"] = part.stamps
+        meta.append((part.shape, part.values))
     text = json.dumps({"layout": _LAYOUT, "parts": meta})
     arrays["meta"] = np.frombuffer(text.encode(), np.uint8)
     buffer = io.BytesIO()
@@ -104,24 +128,37 @@ def write_index(path: Path, index: Index) -> None:
         logger.debug("index %s cannot be written: %s", path, error)
 
 
-def _pack(
-    shape: _Shape, members: Sequence[Record], arrays: _Arrays, prefix: str
-) -> dict[str, list[Any]]:
-    """Put a part's columns into the arrays; return the different values of those of places."""
-    columns: dict[str, list[Any]] = {
+def pack(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> list[Part]:
+    """Return records as parts; the quicker, the more of what is in them is the same object.
+
+    Args:
+        records: The records.
+        stamps: The stamps of their files by key, and maybe others.
+    """
+    by_shape: dict[_Shape, list[Record]] = {}
+    for record in records:
+        shape = tuple(tuple(getattr(record, field)) for field in _MEASURED)
+        by_shape.setdefault(shape, []).append(record)
+    return [_packed(shape, members, stamps) for shape, members in by_shape.items()]
+
+
+def _packed(shape: _Shape, members: Sequence[Record], stamps: Mapping[str, Stamp]) -> Part:
+    given: dict[str, list[Any]] = {
         name: list(map(attrgetter(name), members)) for name in _FIELDS if name not in _MEASURED
     }
     for field, names in zip(_MEASURED, shape, strict=True):
         mappings = list(map(attrgetter(field), members))
-        columns |= {f"{field}.{name}": list(map(itemgetter(name), mappings)) for name in names}
-    values = {}
-    for name, column in columns.items():
+        given |= {f"{field}.{name}": list(map(itemgetter(name), mappings)) for name in names}
+    columns: _Arrays = {}
+    values: dict[str, Sequence[Any]] = {}
+    for name, column in given.items():
         if set(map(type, column)) == {float}:
-            arrays[prefix + name] = np.array(column)
+            columns[name] = np.array(column)
         else:
             places, values[name] = _different(column)
-            arrays[prefix + name] = np.array(places, np.min_scalar_type(len(values[name])))
-    return values
+            columns[name] = np.array(places, np.min_scalar_type(len(values[name])))
+    found = np.array([stamps[record.key] for record in members], np.int64)
+    return Part(shape, values, columns, found)
 
 
 def _different(column: Sequence[Any]) -> tuple[list[int], list[Any]]:
@@ -140,29 +177,42 @@ def _different(column: Sequence[Any]) -> tuple[list[int], list[Any]]:
     return [places[id(value)] for value in column], [own[firsts[digest]] for digest in order]
 
 
-def _unpacked(
-    shape: Sequence[Sequence[str]],
-    values: Mapping[str, Sequence[Any]],
-    arrays: Mapping[str, npt.NDArray[Any]],
-    prefix: str,
-) -> Iterable[Record]:
-    """Return the records of a part; the inverse of :func:`_pack`."""
+def unpack(part: Part) -> list[Record]:
+    """Return the records of a part; they share what they have in common.
 
-    def column(name: str) -> list[Any]:
-        found: list[Any] = arrays[prefix + name].tolist()
-        different = values.get(name)
-        if different is None:
-            return found
-        if len(different) == 1:
-            return list(different) * len(found)
-        return list(map(different.__getitem__, found))
+    Raises:
+        LookupError, TypeError, ValueError: It is no part that :func:`pack` has made.
+    """
+    n_records = len(part.columns["key"])
+    columns = {name: _column(part, name) for name in _FIELDS if name not in _MEASURED}
+    for field, names in zip(_MEASURED, part.shape, strict=True):
+        items = {name: _column(part, f"{field}.{name}") for name in names}
+        shared, varying, rows = _rows(items, n_records)
+        columns[field] = [{**shared, **dict(zip(varying, row, strict=True))} for row in rows]
+    shared, varying, rows = _rows({name: columns[name] for name in _FIELDS}, n_records)
+    return [make_record(shared, zip(varying, row, strict=True)) for row in rows]
 
-    n_records = len(arrays[f"{prefix}key"])
-    columns = {name: column(name) for name in _FIELDS if name not in _MEASURED}
-    for field, names in zip(_MEASURED, shape, strict=True):
-        rows = zip(*(column(f"{field}.{name}") for name in names), strict=True)
-        columns[field] = [dict(zip(names, row, strict=True)) for row in rows] or [
-            {} for _ in range(n_records)
-        ]
-    ordered = [columns[name] for name in _FIELDS]
-    return [make_record(zip(_FIELDS, row, strict=True)) for row in zip(*ordered, strict=True)]
+
+def _column(part: Part, name: str) -> Sequence[Any]:
+    """Return the values of a column, or the one value of all records."""
+    column = part.columns[name]
+    different = part.values.get(name)
+    if different is None:
+        return column.tolist()  # type: ignore[no-any-return]
+    if len(different) == 1:
+        return different
+    return list(map(different.__getitem__, column.tolist()))
+
+
+def _rows(
+    columns: Mapping[str, Sequence[Any]], n_rows: int
+) -> tuple[dict[str, Any], list[str], Iterator[tuple[Any, ...]]]:
+    """Return a table as one row, the names of columns of which there are others, and their rows.
+
+    Most columns have one value, and to copy a mapping is far quicker than to make it.
+    """
+    shared = {name: column[0] for name, column in columns.items()}
+    varying = [name for name, column in columns.items() if len(column) > 1]
+    if not varying:
+        return shared, varying, itertools.repeat((), n_rows)
+    return shared, varying, zip(*(columns[name] for name in varying), strict=True)

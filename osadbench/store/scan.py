@@ -7,86 +7,149 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from osadbench.errors import StoreError
 from osadbench.records import OtherSchemaError
-from osadbench.store.files import parse_record, read_file
-from osadbench.store.index import INDEX_FILE, Index, Stamp, read_index, write_index
+from osadbench.store.files import parse_record, read_stamped, stamp_of
+from osadbench.store.index import (
+    INDEX_FILE,
+    Index,
+    Part,
+    Stamp,
+    pack,
+    read_index,
+    unpack,
+    write_index,
+)
 from osadbench.types import Record
+from osadbench.workers import WorkerDiedError, in_workers
 
-__all__ = ["INDEX_FROM", "SETTLED_SECONDS", "collector_paused", "scan_by_index"]
+__all__ = ["FILES_PER_WORKER", "INDEX_FROM", "SETTLED_SECONDS", "collector_paused", "scan_by_index"]
 
 #: So many records have to be read from their own files before an index is worth a write.
 INDEX_FROM = 500
 #: A file that changed a moment ago may do so again within the same tick of its folder's clock, and
 #: look the same. The coarsest clock, that of FAT, ticks every two seconds.
 SETTLED_SECONDS = 5
-#: Reading many small files is mostly waiting for the disk.
-_READERS = 8
+#: So many files are worth a process of its own to read them.
+FILES_PER_WORKER = 5000
+
+#: In each process so many threads read ahead, for reading many small files is mostly waiting.
+_READERS = 4
 _FILES_AT_ONCE = 250
+#: The stamp of no file, in place of one that may stand for two contents.
+_UNSETTLED = (-1, -1)
 
-_Data = bytes | StoreError | None
+#: What the files of some keys hold: their records, and a line for each that cannot be used.
+_Found = tuple[list[Part], list[str]]
+_File = tuple[bytes, Stamp] | StoreError | None
 
 
-def scan_by_index(
-    root: Path, stamps: Mapping[str, Stamp]
-) -> tuple[Mapping[str, Record], list[str]]:
+def scan_by_index(root: Path, keys: Iterable[str]) -> tuple[Mapping[str, Record], list[str]]:
     """Return the records that are whole, by key, and a line for each other one.
 
     Files of scores are not looked at.
 
     Args:
         root: The results folder. An index in it is used, and made or renewed where that pays.
-        stamps: The stamps of the records' files by key, taken just before.
+        keys: The keys of the records.
 
     Raises:
         OtherSchemaError: There is a record in a layout that is not read here.
+        StoreError: A record's file cannot be looked up, or a process that read some died.
     """
+    folder = root / "cells"
     settled = time.time_ns() - SETTLED_SECONDS * 10**9
     with collector_paused():
         known = read_index(root / INDEX_FILE)
-        if stamps == known.stamps:
-            return known.records, []
-        found = {
-            key: known.records[key]
-            for key, stamp in stamps.items()
-            if known.stamps.get(key) == stamp
-        }
-        read, problems = _read(root / "cells", [key for key in stamps if key not in found])
-        found |= read
-        if sum(stamps[key][1] < settled for key in read) >= INDEX_FROM:
-            lasting = {key: stamps[key] for key in found if stamps[key][1] < settled}
-            write_index(root / INDEX_FILE, Index(lasting, {key: found[key] for key in lasting}))
+        found = {key: known.records[key] for key in keys if _is_known(folder, key, known)}
+        parts, problems = _read(folder, sorted(set(keys) - found.keys()), settled)
+        if sum(_n_settled(part) for part in parts) >= INDEX_FROM:
+            write_index(root / INDEX_FILE, [*pack(found.values(), known.stamps), *parts])
+        for part in parts:
+            found |= {record.key: record for record in unpack(part)}
     return found, problems
 
 
-def _read(folder: Path, keys: Sequence[str]) -> tuple[dict[str, Record], list[str]]:
-    """Return records from their own files, and a line for each that cannot be used."""
-    found: dict[str, Record] = {}
+def _is_known(folder: Path, key: str, known: Index) -> bool:
+    """Return whether a record's file is still the one that was indexed."""
+    stamp = known.stamps.get(key)
+    return stamp is not None and stamp_of(_path(folder, key)) == stamp
+
+
+def _path(folder: Path, key: str) -> str:
+    # Made by the hundred thousand, where a Path takes longer than to open the file.
+    return f"{folder}{os.sep}{key}.json"
+
+
+def _n_settled(part: Part) -> int:
+    return int((part.stamps != _UNSETTLED).any(axis=1).sum())
+
+
+def _read(folder: Path, keys: Sequence[str], settled: int) -> _Found:
+    """Return records from their own files, by several processes where that pays."""
+    if len(keys) < 2 * FILES_PER_WORKER:
+        return _read_some(folder, keys, settled)
+    n_workers = max(1, min(_n_cores(), len(keys) // FILES_PER_WORKER))
+    calls = [(folder, keys[start::n_workers], settled) for start in range(n_workers)]
+    parts: list[Part] = []
+    problems: list[str] = []
+    try:
+        for found, unusable in in_workers(_read_some, calls, n_workers):
+            parts += found
+            problems += unusable
+    except WorkerDiedError as error:
+        raise StoreError(
+            f"a process that read records of {folder} died, perhaps for want of memory: free some "
+            "and run the same command again"
+        ) from error
+    return parts, problems
+
+
+def _n_cores() -> int:
+    import joblib
+
+    # Unlike that of os, it knows what a container or a job of a cluster may use.
+    return int(joblib.cpu_count())
+
+
+def _read_some(folder: Path, keys: Sequence[str], settled: int) -> _Found:
+    """Return records from their own files.
+
+    Args:
+        folder: The folder of the files.
+        keys: The keys of the records.
+        settled: Files that changed since, by nanoseconds, get the stamp of none.
+    """
+    records: list[Record] = []
+    stamps: dict[str, Stamp] = {}
     problems: list[str] = []
     pool: dict[bytes, Any] = {}
-    for key, data in _files(folder, keys):
-        try:
-            if isinstance(data, StoreError):
-                raise data
-            # None: another process has just set it aside.
-            if data is not None:
-                found[key] = parse_record(folder, key, data, pool)
-        except OtherSchemaError:
-            # What a folder of another time says as a whole must not be guessed from a part.
-            raise
-        except StoreError as error:
-            problems.append(str(error))
-    return found, problems
+    with collector_paused():
+        for key, file in _files(folder, keys):
+            try:
+                if isinstance(file, StoreError):
+                    raise file
+                # None: another process has just set it aside.
+                if file is not None:
+                    data, stamp = file
+                    records.append(parse_record(folder, key, data, pool))
+                    stamps[key] = stamp if stamp[1] < settled else _UNSETTLED
+            except OtherSchemaError:
+                # What a folder of another time says as a whole must not be guessed from a part.
+                raise
+            except StoreError as error:
+                problems.append(str(error))
+        return pack(records, stamps), problems
 
 
-def _files(folder: Path, keys: Sequence[str]) -> Iterator[tuple[str, _Data]]:
-    """Yield the keys, each with its file's bytes, None where it has vanished, or what failed."""
-    waiting: deque[tuple[Sequence[str], Future[list[_Data]]]] = deque()
+def _files(folder: Path, keys: Sequence[str]) -> Iterator[tuple[str, _File]]:
+    """Yield each key with its file's bytes and stamp, what failed, or None if it has vanished."""
+    waiting: deque[tuple[Sequence[str], Future[list[_File]]]] = deque()
     with ThreadPoolExecutor(_READERS) as readers:
         for start in range(0, len(keys), _FILES_AT_ONCE):
             batch = keys[start : start + _FILES_AT_ONCE]
@@ -99,11 +162,11 @@ def _files(folder: Path, keys: Sequence[str]) -> Iterator[tuple[str, _Data]]:
             yield from zip(batch, contents.result(), strict=True)
 
 
-def _contents(folder: Path, keys: Sequence[str]) -> list[_Data]:
-    contents: list[_Data] = []
+def _contents(folder: Path, keys: Sequence[str]) -> list[_File]:
+    contents: list[_File] = []
     for key in keys:
         try:
-            contents.append(read_file(f"{folder}{os.sep}{key}.json"))
+            contents.append(read_stamped(_path(folder, key)))
         except StoreError as error:
             contents.append(error)
     return contents
