@@ -17,13 +17,24 @@ from osadbench.types import Record
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["SCHEMA", "OtherSchemaError", "from_json", "make_record", "to_frame", "to_json"]
+__all__ = [
+    "SCHEMA",
+    "OtherSchemaError",
+    "Pool",
+    "from_json",
+    "make_record",
+    "pooled",
+    "to_frame",
+    "to_json",
+]
 
 
 class OtherSchemaError(StoreError):
     """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
 
 
+#: What records have in common, by bytes that only the same values have.
+Pool = dict[bytes, Any]
 #: Version of the layout of :class:`osadbench.types.Record`.
 SCHEMA = 1
 _FIELDS = frozenset(item.name for item in fields(Record))
@@ -45,7 +56,7 @@ def to_json(record: Record) -> bytes:
     return (text + "\n").encode("utf-8", "replace")
 
 
-def from_json(data: bytes, key: str, pool: dict[bytes, Any] | None = None) -> Record:
+def from_json(data: bytes, key: str, pool: Pool | None = None) -> Record:
     """Return the record that the bytes of a key's file hold.
 
     Args:
@@ -103,16 +114,21 @@ def _explain(data: bytes, key: str, error: pydantic.ValidationError) -> NoReturn
     raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def _share(values: dict[str, Any], pool: dict[bytes, Any]) -> None:
+def _share(values: dict[str, Any], pool: Pool) -> None:
     """Put the pool's parts in place of equal ones of a record."""
     provenance = values["provenance"]
     # As a whole, provenance has numbers of its own.
     for owner, names in ((values, _SHARED), (provenance, list(provenance))):
         for name in names:
-            part = owner[name]
-            if type(part) in (dict, list):
-                # Unlike ==, these bytes tell 1, 1.0 and True apart.
-                owner[name] = pool.setdefault(marshal.dumps(part, 2), part)
+            owner[name] = pooled(owner[name], pool)
+
+
+def pooled(value: Any, pool: Pool) -> Any:
+    """Return the pool's mapping or list that is the same as a value, which itself may become it."""
+    if type(value) not in (dict, list):
+        return value
+    # Unlike ==, these bytes tell 1, 1.0 and True apart.
+    return pool.setdefault(marshal.dumps(value, 2), value)
 
 
 def _check_schema(schema: object, key: str) -> None:

@@ -329,7 +329,7 @@ def test_a_newer_record_stops_all_processes_with_one_line(crowd: Store) -> None:
         crowd.scan(check_scores=False)
 
 
-def _die(folder: Path, keys: list[str], settled: int) -> None:
+def _die(folder: str, keys: list[str], settled: int) -> None:
     os._exit(9)
 
 

@@ -8,11 +8,11 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from osadbench.cache import writing_remedy
 from osadbench.errors import StoreError
-from osadbench.records import from_json
+from osadbench.records import Pool, from_json
 from osadbench.store.index import Stamp
 from osadbench.types import Record
 
@@ -123,9 +123,7 @@ def read_stamped(path: str | Path) -> tuple[bytes, Stamp] | None:
         raise StoreError(_unreadable(path, error)) from error
 
 
-def parse_record(
-    folder: Path, key: str, data: bytes, pool: dict[bytes, Any] | None = None
-) -> Record:
+def parse_record(folder: str | Path, key: str, data: bytes, pool: Pool | None = None) -> Record:
     """Return the record in a file's bytes; see :func:`osadbench.records.from_json`.
 
     Args:
@@ -141,7 +139,7 @@ def parse_record(
     try:
         return from_json(data, key, pool)
     except ValueError as error:
-        path = folder / f"{key}.json"
+        path = Path(folder) / f"{key}.json"
         raise DamagedRecordError(f"record {path} is damaged ({error}): {AGAIN}") from error
 
 

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from osadbench.cache import write_atomically
-from osadbench.records import SCHEMA, make_record
+from osadbench.records import SCHEMA, Pool, make_record, pooled
 from osadbench.types import Record
 
 __all__ = ["INDEX_FILE", "Index", "Part", "Stamp", "pack", "read_index", "unpack", "write_index"]
@@ -40,6 +40,7 @@ INDEX_FILE = "index.npz"
 _FIELDS = tuple(item.name for item in fields(Record))
 #: Fields whose items are columns of their own, for their numbers seldom repeat.
 _MEASURED = ("metrics", "provenance")
+_PLACE = attrgetter("protocol", "dataset", "category", "shots", "row", "label", "seed")
 #: What an index of another layout, or of other records, differs in.
 _LAYOUT = {"index": 3, "schema": SCHEMA, "fields": list(_FIELDS)}
 _UNUSABLE = (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
@@ -86,9 +87,10 @@ def read_index(path: Path) -> Index:
         if meta["layout"] != _LAYOUT:
             raise ValueError("another layout")
         index = Index({}, {})
+        pool: Pool = {}
         for number, (shape, values) in enumerate(meta["parts"]):
             part = Part(shape, values, *_numbered(arrays, number))
-            records = unpack(part)
+            records = unpack(part, pool)
             keys = [record.key for record in records]
             index.stamps.update(zip(keys, zip(*part.stamps.T.tolist(), strict=True), strict=True))
             index.records.update(zip(keys, records, strict=True))
@@ -139,7 +141,11 @@ def pack(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> list[Part]:
     for record in records:
         shape = tuple(tuple(getattr(record, field)) for field in _MEASURED)
         by_shape.setdefault(shape, []).append(record)
-    return [_packed(shape, members, stamps) for shape, members in by_shape.items()]
+    return [
+        # So that, once unpacked, those of one table are close to each other in memory.
+        _packed(shape, sorted(members, key=_PLACE), stamps)
+        for shape, members in by_shape.items()
+    ]
 
 
 def _packed(shape: _Shape, members: Sequence[Record], stamps: Mapping[str, Stamp]) -> Part:
@@ -177,28 +183,34 @@ def _different(column: Sequence[Any]) -> tuple[list[int], list[Any]]:
     return [places[id(value)] for value in column], [own[firsts[digest]] for digest in order]
 
 
-def unpack(part: Part) -> list[Record]:
+def unpack(part: Part, pool: Pool) -> list[Record]:
     """Return the records of a part; they share what they have in common.
 
+    Args:
+        part: What :func:`pack` has made.
+        pool: Parts that are unpacked with one pool, empty at first, share it too.
+
     Raises:
-        LookupError, TypeError, ValueError: It is no part that :func:`pack` has made.
+        LookupError, TypeError, ValueError: It is no such part.
     """
     n_records = len(part.columns["key"])
-    columns = {name: _column(part, name) for name in _FIELDS if name not in _MEASURED}
+    columns = {name: _column(part, name, pool) for name in _FIELDS if name not in _MEASURED}
     for field, names in zip(_MEASURED, part.shape, strict=True):
-        items = {name: _column(part, f"{field}.{name}") for name in names}
+        items = {name: _column(part, f"{field}.{name}", pool) for name in names}
         shared, varying, rows = _rows(items, n_records)
-        columns[field] = [{**shared, **dict(zip(varying, row, strict=True))} for row in rows]
+        columns[field] = [shared | dict(zip(varying, row, strict=True)) for row in rows]
     shared, varying, rows = _rows({name: columns[name] for name in _FIELDS}, n_records)
     return [make_record(shared, zip(varying, row, strict=True)) for row in rows]
 
 
-def _column(part: Part, name: str) -> Sequence[Any]:
+def _column(part: Part, name: str, pool: Pool) -> Sequence[Any]:
     """Return the values of a column, or the one value of all records."""
     column = part.columns[name]
     different = part.values.get(name)
     if different is None:
         return column.tolist()  # type: ignore[no-any-return]
+    if not {dict, list}.isdisjoint(map(type, different)):
+        different = [pooled(value, pool) for value in different]
     if len(different) == 1:
         return different
     return list(map(different.__getitem__, column.tolist()))

@@ -7,13 +7,12 @@ import gc
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 from osadbench.errors import StoreError
-from osadbench.records import OtherSchemaError
+from osadbench.records import OtherSchemaError, Pool
 from osadbench.store.files import parse_record, read_stamped, stamp_of
 from osadbench.store.index import (
     INDEX_FILE,
@@ -49,7 +48,7 @@ _Found = tuple[list[Part], list[str]]
 _File = tuple[bytes, Stamp] | StoreError | None
 
 
-def scan_by_index(root: Path, keys: Iterable[str]) -> tuple[Mapping[str, Record], list[str]]:
+def scan_by_index(root: Path, keys: Set[str]) -> tuple[Mapping[str, Record], list[str]]:
     """Return the records that are whole, by key, and a line for each other one.
 
     Files of scores are not looked at.
@@ -62,35 +61,34 @@ def scan_by_index(root: Path, keys: Iterable[str]) -> tuple[Mapping[str, Record]
         OtherSchemaError: There is a record in a layout that is not read here.
         StoreError: A record's file cannot be looked up, or a process that read some died.
     """
-    folder = root / "cells"
+    folder = str(root / "cells")
     settled = time.time_ns() - SETTLED_SECONDS * 10**9
     with collector_paused():
         known = read_index(root / INDEX_FILE)
-        found = {key: known.records[key] for key in keys if _is_known(folder, key, known)}
-        parts, problems = _read(folder, sorted(set(keys) - found.keys()), settled)
+        found = _unchanged(folder, keys, known)
+        parts, problems = _read(folder, sorted(keys - found.keys()), settled)
         if sum(_n_settled(part) for part in parts) >= INDEX_FROM:
             write_index(root / INDEX_FILE, [*pack(found.values(), known.stamps), *parts])
+        pool: Pool = {}
         for part in parts:
-            found |= {record.key: record for record in unpack(part)}
+            found |= {record.key: record for record in unpack(part, pool)}
     return found, problems
 
 
-def _is_known(folder: Path, key: str, known: Index) -> bool:
-    """Return whether a record's file is still the one that was indexed."""
-    stamp = known.stamps.get(key)
-    return stamp is not None and stamp_of(_path(folder, key)) == stamp
-
-
-def _path(folder: Path, key: str) -> str:
-    # Made by the hundred thousand, where a Path takes longer than to open the file.
-    return f"{folder}{os.sep}{key}.json"
+def _unchanged(folder: str, keys: Set[str], known: Index) -> dict[str, Record]:
+    """Return the records whose files are still the ones that were indexed."""
+    found = {}
+    for (key, record), stamp in zip(known.records.items(), known.stamps.values(), strict=True):
+        if key in keys and stamp_of(f"{folder}{os.sep}{key}.json") == stamp:
+            found[key] = record
+    return found
 
 
 def _n_settled(part: Part) -> int:
     return int((part.stamps != _UNSETTLED).any(axis=1).sum())
 
 
-def _read(folder: Path, keys: Sequence[str], settled: int) -> _Found:
+def _read(folder: str, keys: Sequence[str], settled: int) -> _Found:
     """Return records from their own files, by several processes where that pays."""
     if len(keys) < 2 * FILES_PER_WORKER:
         return _read_some(folder, keys, settled)
@@ -117,7 +115,7 @@ def _n_cores() -> int:
     return int(joblib.cpu_count())
 
 
-def _read_some(folder: Path, keys: Sequence[str], settled: int) -> _Found:
+def _read_some(folder: str, keys: Sequence[str], settled: int) -> _Found:
     """Return records from their own files.
 
     Args:
@@ -128,7 +126,7 @@ def _read_some(folder: Path, keys: Sequence[str], settled: int) -> _Found:
     records: list[Record] = []
     stamps: dict[str, Stamp] = {}
     problems: list[str] = []
-    pool: dict[bytes, Any] = {}
+    pool: Pool = {}
     with collector_paused():
         for key, file in _files(folder, keys):
             try:
@@ -147,7 +145,7 @@ def _read_some(folder: Path, keys: Sequence[str], settled: int) -> _Found:
         return pack(records, stamps), problems
 
 
-def _files(folder: Path, keys: Sequence[str]) -> Iterator[tuple[str, _File]]:
+def _files(folder: str, keys: Sequence[str]) -> Iterator[tuple[str, _File]]:
     """Yield each key with its file's bytes and stamp, what failed, or None if it has vanished."""
     waiting: deque[tuple[Sequence[str], Future[list[_File]]]] = deque()
     with ThreadPoolExecutor(_READERS) as readers:
@@ -162,11 +160,11 @@ def _files(folder: Path, keys: Sequence[str]) -> Iterator[tuple[str, _File]]:
             yield from zip(batch, contents.result(), strict=True)
 
 
-def _contents(folder: Path, keys: Sequence[str]) -> list[_File]:
+def _contents(folder: str, keys: Sequence[str]) -> list[_File]:
     contents: list[_File] = []
     for key in keys:
         try:
-            contents.append(read_stamped(_path(folder, key)))
+            contents.append(read_stamped(f"{folder}{os.sep}{key}.json"))
         except StoreError as error:
             contents.append(error)
     return contents
