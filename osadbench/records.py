@@ -7,6 +7,7 @@ import json
 import marshal
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, field, fields, make_dataclass
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import pydantic
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEMA",
     "OtherSchemaError",
     "Pool",
+    "by_place",
     "from_json",
     "make_record",
     "pooled",
@@ -33,6 +35,8 @@ class OtherSchemaError(StoreError):
     """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
 
 
+#: The order of records: that of tables, as far as one field after the other gives it.
+by_place = attrgetter("protocol", "dataset", "category", "shots", "row", "label", "seed", "key")
 #: What records have in common, by bytes that only the same values have.
 Pool = dict[bytes, Any]
 #: Version of the layout of :class:`osadbench.types.Record`.

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,12 @@ def opened_fixture(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the files that a quick scan has read, as it goes on."""
     names: list[str] = []
 
-    def watched(path: str) -> tuple[bytes, index.Stamp] | None:
-        names.append(Path(path).name)
-        return files.read_stamped(path)
+    def watched(paths: Iterable[str]) -> Iterator[files.File]:
+        for path in paths:
+            names.append(Path(path).name)
+            yield from files.read_files([path])
 
-    monkeypatch.setattr(scan, "read_stamped", watched)
+    monkeypatch.setattr(scan, "read_files", watched)
     return names
 
 
@@ -85,6 +86,17 @@ def test_records_from_the_index_are_those_of_the_files(store: Store, opened: lis
     # Equal numbers of another type, or mappings in another order, would print otherwise.
     texts = [[json.dumps(asdict(record)) for record in found] for found in (again, store.records())]
     assert texts[0] == texts[1]
+
+
+def test_records_stand_in_the_order_of_tables(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    # Of two datasets, two rows, two methods and two seeds, with keys in the opposite order.
+    places = [(d, r, m, s) for d in ("a", "b") for r in ("x", "y") for m in "mn" for s in (2, 10)]
+    for number, (dataset, row, method, seed) in enumerate(reversed(places)):
+        store.write(report_record(method, row, seed, dataset=dataset, key=key_of(number)), SCORES)
+    for check in (True, False):
+        records = store.records(check_scores=check)
+        assert [(r.dataset, r.row, r.method, r.seed) for r in records] == places
 
 
 def test_a_small_folder_gets_no_index(tmp_path: Path) -> None:

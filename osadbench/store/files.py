@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,12 +21,13 @@ __all__ = [
     "AGAIN",
     "KEY",
     "DamagedRecordError",
+    "File",
     "Listing",
     "leftovers",
     "list_cells",
     "parse_record",
     "read_file",
-    "read_stamped",
+    "read_files",
     "rename_aside",
     "stamp_of",
     "unwritable",
@@ -35,7 +37,14 @@ __all__ = [
 KEY = re.compile(r"[0-9a-f]{32}")
 _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _BYTES_AT_ONCE = 1 << 16
+#: So many files are opened before they are read, far fewer than any system allows.
+_AHEAD = 64
 AGAIN = "run the same command again to compute it anew"
+
+
+#: A file's bytes and its stamp just before they were read; None where there is no such file; or why
+#: it cannot be read.
+File = tuple[bytes, Stamp] | StoreError | None
 
 
 class DamagedRecordError(StoreError):
@@ -100,27 +109,56 @@ def read_file(path: str | Path) -> bytes | None:
     Raises:
         StoreError: It cannot be read.
     """
-    found = read_stamped(path)
+    (found,) = read_files([path])
+    if isinstance(found, StoreError):
+        raise found
     return None if found is None else found[0]
 
 
-def read_stamped(path: str | Path) -> tuple[bytes, Stamp] | None:
-    """Return a file's bytes and its stamp just before they were read; see :func:`read_file`."""
+def read_files(paths: Iterable[str | Path]) -> Iterator[File]:
+    """Yield what is in each file; the disk fetches the next ones meanwhile."""
+    opened: deque[tuple[str | Path, int | StoreError | None]] = deque()
+    try:
+        for path in paths:
+            opened.append((path, _open(path)))
+            if len(opened) > _AHEAD:
+                yield _content(*opened.popleft())
+        while opened:
+            yield _content(*opened.popleft())
+    finally:
+        for _, descriptor in opened:
+            if isinstance(descriptor, int):
+                os.close(descriptor)
+
+
+def _open(path: str | Path) -> int | StoreError | None:
     try:
         # A file object costs more than these few bytes, a hundred thousand times.
         descriptor = os.open(path, _READ)
-        try:
-            stamp = _stamp(os.fstat(descriptor))
-            parts = [os.read(descriptor, _BYTES_AT_ONCE)]
-            while parts[-1]:
-                parts.append(os.read(descriptor, _BYTES_AT_ONCE))
-            return b"".join(parts), stamp
-        finally:
-            os.close(descriptor)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise StoreError(_unreadable(path, error)) from error
+        return StoreError(_unreadable(path, error))
+    if hasattr(os, "posix_fadvise"):
+        # Where it doesn't take advice, reading only takes longer.
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+    return descriptor
+
+
+def _content(path: str | Path, descriptor: int | StoreError | None) -> File:
+    if not isinstance(descriptor, int):
+        return descriptor
+    try:
+        stamp = _stamp(os.fstat(descriptor))
+        parts = [os.read(descriptor, _BYTES_AT_ONCE)]
+        while parts[-1]:
+            parts.append(os.read(descriptor, _BYTES_AT_ONCE))
+    except OSError as error:
+        return StoreError(_unreadable(path, error))
+    finally:
+        os.close(descriptor)
+    return b"".join(parts), stamp
 
 
 def parse_record(folder: str | Path, key: str, data: bytes, pool: Pool | None = None) -> Record:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from osadbench.cache import write_atomically
 from osadbench.errors import StoreError
-from osadbench.records import SCHEMA, from_json, to_json
+from osadbench.records import SCHEMA, by_place, from_json, to_json
 from osadbench.scores import ScoreTable
 from osadbench.store.files import (
     AGAIN,
@@ -152,7 +152,7 @@ class Store:
         return sorted(list_cells(self.cells).keys)
 
     def records(self, *, check_scores: bool = True) -> list[Record]:
-        """Return the records that are whole, sorted by key; see :meth:`scan`."""
+        """Return the records that are whole, in the order of tables; see :meth:`scan`."""
         return self.scan(check_scores=check_scores)[0]
 
     def problems(self, *, check_scores: bool = True) -> list[str]:
@@ -160,7 +160,9 @@ class Store:
         return self.scan(check_scores=check_scores)[1]
 
     def scan(self, *, check_scores: bool = True) -> tuple[list[Record], list[str]]:
-        """Return the records that are whole, sorted by key, and a line for each other file.
+        """Return the records that are whole, and a line for each other file.
+
+        The records are sorted by protocol, dataset, category, shots, row, label, seed, then key.
 
         Args:
             check_scores: Whether to read all files of scores and compare their digests. Otherwise
@@ -180,7 +182,7 @@ class Store:
             lacking = self._without_scores(found, listing.scores)
             problems += (str(_no_scores(self._path(key, ".npz"))) for key in lacking)
             found = {key: found[key] for key in found.keys() - lacking} if lacking else found
-        return [found[key] for key in sorted(found)], [*sorted(problems), *leftovers(listing)]
+        return sorted(found.values(), key=by_place), [*sorted(problems), *leftovers(listing)]
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.

@@ -28,7 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from osadbench.cache import write_atomically
-from osadbench.records import SCHEMA, Pool, make_record, pooled
+from osadbench.records import SCHEMA, Pool, by_place, make_record, pooled
 from osadbench.types import Record
 
 __all__ = ["INDEX_FILE", "Index", "Part", "Stamp", "pack", "read_index", "unpack", "write_index"]
@@ -40,7 +40,6 @@ INDEX_FILE = "index.npz"
 _FIELDS = tuple(item.name for item in fields(Record))
 #: Fields whose items are columns of their own, for their numbers seldom repeat.
 _MEASURED = ("metrics", "provenance")
-_PLACE = attrgetter("protocol", "dataset", "category", "shots", "row", "label", "seed")
 #: What an index of another layout, or of other records, differs in.
 _LAYOUT = {"index": 3, "schema": SCHEMA, "fields": list(_FIELDS)}
 _UNUSABLE = (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
@@ -142,8 +141,8 @@ def pack(records: Iterable[Record], stamps: Mapping[str, Stamp]) -> list[Part]:
         shape = tuple(tuple(getattr(record, field)) for field in _MEASURED)
         by_shape.setdefault(shape, []).append(record)
     return [
-        # So that, once unpacked, those of one table are close to each other in memory.
-        _packed(shape, sorted(members, key=_PLACE), stamps)
+        # Those of one table then lie close to each other in memory, once they are unpacked.
+        _packed(shape, sorted(members, key=by_place), stamps)
         for shape, members in by_shape.items()
     ]
 

@@ -6,14 +6,12 @@ import contextlib
 import gc
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence, Set
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from osadbench.errors import StoreError
 from osadbench.records import OtherSchemaError, Pool
-from osadbench.store.files import parse_record, read_stamped, stamp_of
+from osadbench.store.files import parse_record, read_files, stamp_of
 from osadbench.store.index import (
     INDEX_FILE,
     Index,
@@ -37,15 +35,11 @@ SETTLED_SECONDS = 5
 #: So many files are worth a process of its own to read them.
 FILES_PER_WORKER = 5000
 
-#: In each process so many threads read ahead, for reading many small files is mostly waiting.
-_READERS = 4
-_FILES_AT_ONCE = 250
 #: The stamp of no file, in place of one that may stand for two contents.
 _UNSETTLED = (-1, -1)
 
 #: What the files of some keys hold: their records, and a line for each that cannot be used.
 _Found = tuple[list[Part], list[str]]
-_File = tuple[bytes, Stamp] | StoreError | None
 
 
 def scan_by_index(root: Path, keys: Set[str]) -> tuple[Mapping[str, Record], list[str]]:
@@ -127,8 +121,9 @@ def _read_some(folder: str, keys: Sequence[str], settled: int) -> _Found:
     stamps: dict[str, Stamp] = {}
     problems: list[str] = []
     pool: Pool = {}
+    paths = (f"{folder}{os.sep}{key}.json" for key in keys)
     with collector_paused():
-        for key, file in _files(folder, keys):
+        for key, file in zip(keys, read_files(paths), strict=True):
             try:
                 if isinstance(file, StoreError):
                     raise file
@@ -143,31 +138,6 @@ def _read_some(folder: str, keys: Sequence[str], settled: int) -> _Found:
             except StoreError as error:
                 problems.append(str(error))
         return pack(records, stamps), problems
-
-
-def _files(folder: str, keys: Sequence[str]) -> Iterator[tuple[str, _File]]:
-    """Yield each key with its file's bytes and stamp, what failed, or None if it has vanished."""
-    waiting: deque[tuple[Sequence[str], Future[list[_File]]]] = deque()
-    with ThreadPoolExecutor(_READERS) as readers:
-        for start in range(0, len(keys), _FILES_AT_ONCE):
-            batch = keys[start : start + _FILES_AT_ONCE]
-            waiting.append((batch, readers.submit(_contents, folder, batch)))
-            # Reading stays that far ahead and no further, for what was read is in memory.
-            if len(waiting) > 2 * _READERS:
-                batch, contents = waiting.popleft()
-                yield from zip(batch, contents.result(), strict=True)
-        for batch, contents in waiting:
-            yield from zip(batch, contents.result(), strict=True)
-
-
-def _contents(folder: str, keys: Sequence[str]) -> list[_File]:
-    contents: list[_File] = []
-    for key in keys:
-        try:
-            contents.append(read_stamped(f"{folder}{os.sep}{key}.json"))
-        except StoreError as error:
-            contents.append(error)
-    return contents
 
 
 @contextlib.contextmanager
