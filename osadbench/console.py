@@ -7,9 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Protocol, TypeVar
-
-from tqdm import tqdm
+from typing import Any, Protocol, TypeVar
 
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.types import Record, split_title
@@ -36,6 +34,8 @@ class _StderrHandler(logging.Handler):
     """Writes log lines above a progress bar, where there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
         tqdm.write(self.format(record), file=sys.stderr)
 
 
@@ -62,6 +62,13 @@ def no_bar() -> bool | None:
     return None if logger.isEnabledFor(logging.INFO) else True
 
 
+def _bar(total: int, unit: str, **options: Any) -> Any:
+    # Commands that show none need not wait for it to load.
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit=unit, leave=False, **options)
+
+
 class Progress:
     """Counts finished cells: a bar with the time left on a terminal, plain lines elsewhere.
 
@@ -73,7 +80,7 @@ class Progress:
     def __init__(self, total: int, *, enabled: bool = True) -> None:
         self.total = total
         self.done = 0
-        self._bar = tqdm(total=total, unit="cell", leave=False, disable=not enabled or no_bar())
+        self._bar = _bar(total, "cell", disable=not enabled or no_bar())
 
     def __enter__(self) -> Progress:
         return self
@@ -113,7 +120,7 @@ def counting(total: int, unit: str) -> Iterator[Counted]:
         total: Number of calls that there will be at most.
         unit: What a call does one of.
     """
-    with tqdm(total=total, unit=unit, leave=False, delay=PATIENCE, disable=no_bar()) as bar:
+    with _bar(total, unit, delay=PATIENCE, disable=no_bar()) as bar:
 
         def counts_calls(function: Callable[[A], B]) -> Callable[[A], B]:
             def call(value: A) -> B:
