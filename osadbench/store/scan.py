@@ -25,7 +25,14 @@ from osadbench.store.index import (
 from osadbench.types import Record
 from osadbench.workers import WorkerDiedError, in_workers
 
-__all__ = ["FILES_PER_WORKER", "INDEX_FROM", "SETTLED_SECONDS", "collector_paused", "scan_by_index"]
+__all__ = [
+    "CALLS_PER_WORKER",
+    "FILES_PER_WORKER",
+    "INDEX_FROM",
+    "SETTLED_SECONDS",
+    "collector_paused",
+    "scan_by_index",
+]
 
 #: So many records have to be read from their own files before an index is worth a write.
 INDEX_FROM = 500
@@ -34,6 +41,8 @@ INDEX_FROM = 500
 SETTLED_SECONDS = 5
 #: So many files are worth a process of its own to read them.
 FILES_PER_WORKER = 5000
+#: A worker that is held up leaves a part to another; each part has its own list of what is in it.
+CALLS_PER_WORKER = 2
 
 #: The stamp of no file, in place of one that may stand for two contents.
 _UNSETTLED = (-1, -1)
@@ -87,7 +96,8 @@ def _read(folder: str, keys: Sequence[str], settled: int) -> _Found:
     if len(keys) < 2 * FILES_PER_WORKER:
         return _read_some(folder, keys, settled)
     n_workers = max(1, min(_n_cores(), len(keys) // FILES_PER_WORKER))
-    calls = [(folder, keys[start::n_workers], settled) for start in range(n_workers)]
+    n_calls = CALLS_PER_WORKER * n_workers
+    calls = [(folder, keys[start::n_calls], settled) for start in range(n_calls)]
     parts: list[Part] = []
     problems: list[str] = []
     try:
