@@ -46,8 +46,14 @@ def writing_remedy(error: OSError) -> str:
     return "check its permissions" if error.errno in _DENIED else "free some space"
 
 
-def write_atomically(path: Path, data: bytes) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file so that other processes, and a crash, see all of it or nothing.
+
+    Args:
+        path: The file; its folder is made.
+        data: What it will hold.
+        durable: Whether to wait for the disk. Without, only other processes never see a part of it:
+            for files that are told when they are not whole, and can be made anew.
 
     Raises:
         OSError: The folder cannot be written or is full.
@@ -58,7 +64,8 @@ def write_atomically(path: Path, data: bytes) -> None:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

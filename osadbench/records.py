@@ -77,8 +77,8 @@ def from_json(data: bytes, key: str, pool: Pool | None = None) -> Record:
         values = vars(_adapter().validate_json(data))
     except pydantic.ValidationError as error:
         _explain(data, key, error)
-    # Where JSON stands for any value, pydantic takes these.
-    if b"NaN" in data or b"Infinity" in data:
+    # Where JSON stands for any value, pydantic takes these. A letter is found far sooner.
+    if (b"N" in data and b"NaN" in data) or (b"I" in data and b"Infinity" in data):
         json.loads(data, parse_constant=_refuse_constant)
     _check_schema(values["schema"], key)
     if pool is not None:
@@ -124,13 +124,12 @@ def _share(values: dict[str, Any], pool: Pool) -> None:
     # As a whole, provenance has numbers of its own.
     for owner, names in ((values, _SHARED), (provenance, list(provenance))):
         for name in names:
-            owner[name] = pooled(owner[name], pool)
+            if type(owner[name]) in (dict, list):
+                owner[name] = pooled(owner[name], pool)
 
 
 def pooled(value: Any, pool: Pool) -> Any:
-    """Return the pool's mapping or list that is the same as a value, which itself may become it."""
-    if type(value) not in (dict, list):
-        return value
+    """Return the pool's value that is the same as one of JSON, which may itself become it."""
     # Unlike ==, these bytes tell 1, 1.0 and True apart.
     return pool.setdefault(marshal.dumps(value, 2), value)
 

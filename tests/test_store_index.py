@@ -234,7 +234,7 @@ def test_the_index_of_another_folder_says_nothing(tmp_path: Path, store: Store) 
 def test_a_folder_that_cannot_be_written_works_without_an_index(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, data: bytes) -> None:
+    def refuse(path: Path, data: bytes, *, durable: bool) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(index, "write_atomically", refuse)

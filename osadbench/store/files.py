@@ -151,8 +151,9 @@ def _content(path: str | Path, descriptor: int | StoreError | None) -> File:
         return descriptor
     try:
         stamp = _stamp(os.fstat(descriptor))
-        parts = [os.read(descriptor, _BYTES_AT_ONCE)]
-        while parts[-1]:
+        parts = [os.read(descriptor, stamp[0] + 1)]
+        # As many bytes as were told, and no more, are all there is.
+        while parts[-1] and sum(map(len, parts)) != stamp[0]:
             parts.append(os.read(descriptor, _BYTES_AT_ONCE))
     except OSError as error:
         return StoreError(_unreadable(path, error))

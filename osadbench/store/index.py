@@ -124,7 +124,7 @@ def write_index(path: Path, parts: Iterable[Part]) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]
     try:
-        write_atomically(path, buffer.getvalue())
+        write_atomically(path, buffer.getvalue(), durable=False)
     except OSError as error:
         logger.debug("index %s cannot be written: %s", path, error)
 
@@ -197,8 +197,10 @@ def unpack(part: Part, pool: Pool) -> list[Record]:
     for field, names in zip(_MEASURED, part.shape, strict=True):
         items = {name: _column(part, f"{field}.{name}", pool) for name in names}
         shared, varying, rows = _rows(items, n_records)
-        columns[field] = [shared | dict(zip(varying, row, strict=True)) for row in rows]
-    shared, varying, rows = _rows({name: columns[name] for name in _FIELDS}, n_records)
+        # In the order of the names, whichever of them vary.
+        whole = dict.fromkeys(names) | shared
+        columns[field] = [whole | dict(zip(varying, row, strict=True)) for row in rows]
+    shared, varying, rows = _rows(columns, n_records)
     return [make_record(shared, zip(varying, row, strict=True)) for row in rows]
 
 
@@ -218,11 +220,11 @@ def _column(part: Part, name: str, pool: Pool) -> Sequence[Any]:
 def _rows(
     columns: Mapping[str, Sequence[Any]], n_rows: int
 ) -> tuple[dict[str, Any], list[str], Iterator[tuple[Any, ...]]]:
-    """Return a table as one row, the names of columns of which there are others, and their rows.
+    """Return what all rows of a table have, the names of its other columns, and their rows.
 
     Most columns have one value, and to copy a mapping is far quicker than to make it.
     """
-    shared = {name: column[0] for name, column in columns.items()}
+    shared = {name: column[0] for name, column in columns.items() if len(column) == 1}
     varying = [name for name, column in columns.items() if len(column) > 1]
     if not varying:
         return shared, varying, itertools.repeat((), n_rows)
