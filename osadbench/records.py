@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "PLACE",
     "SCHEMA",
     "OtherSchemaError",
     "Pool",
@@ -35,8 +36,9 @@ class OtherSchemaError(StoreError):
     """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
 
 
-#: The order of records: that of tables, as far as one field after the other gives it.
-by_place = attrgetter("protocol", "dataset", "category", "shots", "row", "label", "seed", "key")
+#: What records are sorted by: the order of tables, as far as one field after the other gives it.
+PLACE = ("protocol", "dataset", "category", "shots", "row", "label", "seed", "key")
+by_place = attrgetter(*PLACE)
 #: What records have in common, by bytes that only the same values have.
 Pool = dict[bytes, Any]
 #: Version of the layout of :class:`osadbench.types.Record`.
