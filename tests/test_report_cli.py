@@ -129,7 +129,7 @@ def test_an_empty_folder_has_an_empty_report(cli: Cli, form: str) -> None:
 def test_a_folder_that_takes_no_index_is_reported_all_the_same(
     cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path, data: bytes) -> None:
+    def refuse(path: Path, data: bytes, *, durable: bool) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(index, "write_atomically", refuse)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,66 @@ def test_allowed_mixtures_are_noted_below_the_table() -> None:
         assert f"Note: {note}" in render(report, form)
     assert report.tables[0].versions == ("0.1.0", "0.2.0")
     assert "osadbench 0.1.0 and 0.2.0. Best" in render(report, "latex")
+
+
+def odd_cells(records: list[Record], **options: Any) -> set[tuple[str, str]]:
+    """Return row and column of what is marked as made otherwise."""
+    tables = build_report(records, allow_mixed=True, **options).tables
+    return {
+        (row.name, c.label) for table in tables for row in table.rows for c in row.cells if c.odd
+    }
+
+
+def test_what_is_made_otherwise_than_most_is_marked() -> None:
+    rows = ("mono", "poly", "mean")
+    assert odd_cells(two_versions()) == {(row, "devnet") for row in rows}
+    assert odd_cells(two_versions(), group_by="dataset") == {("elpv", "devnet")}
+    # One seed of one row is enough for its cell and the mean over it.
+    records = [r for r in two_versions() if r.label != "devnet"]
+    late = next(r for r in records if (r.row, r.label) == ("mono", "knn"))
+    records = [replace(r, **made_by("0.2.0")) if r is late else r for r in records]
+    assert odd_cells(records) == {("mono", "knn"), ("mean", "knn")}
+    failed = record("devnet", status="failed", reason="boom", **made_by("0.3.0"))
+    assert odd_cells([*records, failed]) == {("mono", "knn"), ("mean", "knn")}
+
+
+def test_datasets_made_otherwise_are_marked_in_the_table_of_their_means() -> None:
+    records = [*grid({"dra": ROWS, "knn": ROWS}, **made_by("0.1.0"))]
+    for name, version in (("x", "0.2.0"), ("y", "0.1.0")):
+        records += grid({"dra": ROWS, "knn": ROWS}, dataset=name, **made_by(version))
+    assert odd_cells(records) == set(), "each table is of one version"
+    found = odd_cells(records, group_by="dataset")
+    assert found == {(row, label) for row in ("x", "mean") for label in ("dra", "knn")}
+
+
+def test_only_the_rarer_weights_of_a_method_are_marked() -> None:
+    own: dict[str, Any] = {"departures": {"backbone": "vgg16"}}
+    records = [*grid({"dra": ROWS})]
+    records += [record("kdad", row, seed, weights=VGG, **own) for row in ROWS for seed in (0, 1)]
+    records += [record("kdad", "poly", 2, weights=OTHER, **own)]
+    assert odd_cells(records) == {("poly", "kdad"), ("mean", "kdad")}
+
+
+def test_a_package_without_a_version_is_not_made_otherwise() -> None:
+    records = [*grid({"dra": ROWS, "knn": ROWS}, **of_torch("2.11.0"))]
+    records += grid({"devnet": ROWS}, **of_torch("2.15.0"))
+    records += grid({"flos": ROWS}, **of_torch(""))
+    assert {label for _, label in odd_cells(records)} == {"devnet"}
+
+
+def test_marks_of_what_is_made_otherwise_stand_in_every_format() -> None:
+    report = build_report(two_versions(), allow_mixed=True)
+    for form in ("terminal", "markdown"):
+        text = render(report, form)
+        assert text.count("†") == 4
+        assert "†: made otherwise than most of the table" in text
+    source = render(report, "latex")
+    assert source.count(r"$^\dagger$") == 4
+    assert r"second underlined; $^\dagger$: made otherwise than most of the table." in source
+    lines = list(csv.DictReader(io.StringIO(render(report, "csv"))))
+    assert {line["method"] for line in lines if line["odd"] == "true"} == {"devnet"}
+    plain = build_report(grid({"dra": ROWS}))
+    assert all("†" not in render(plain, form) for form in ("terminal", "markdown"))
 
 
 def test_schemas_in_one_table_are_refused() -> None:

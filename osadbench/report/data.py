@@ -41,6 +41,7 @@ _COLUMNS = (
     "reasons",
     "version",
     "mixed",
+    "odd",
 )
 
 
@@ -92,4 +93,5 @@ def _line(report: Report, table: Table, row: Row, cell: Cell) -> dict[str, Any]:
         "reasons": "; ".join(table.footnotes[note - 1] for note in cell.notes),
         "version": report.version,
         "mixed": "; ".join(table.mixed),
+        "odd": "true" if cell.odd else "false",
     }

@@ -7,9 +7,12 @@ from collections.abc import Iterable, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
+from osadbench.report.texts import ODD, ODD_LEGEND
 
-__all__ = ["escape", "latex", "marked", "marks_text", "version_text"]
+__all__ = ["DAGGER", "escape", "latex", "marked", "marks_text", "version_text"]
 
+#: :data:`osadbench.report.texts.ODD` in LaTeX.
+DAGGER = r"$^\dagger$"
 _MARKS = {"best": r"\textbf{%s}", "second": r"\underline{%s}", "": "%s"}
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -97,9 +100,12 @@ def version_text(versions: Sequence[str], printing: str) -> str:
 def marks_text(cells: Iterable[Cell], *, allow_partial: bool = False) -> str:
     """Return what a caption says of the marks of some cells."""
     marks = "Best in bold, second underlined"
-    if any(wording.fraction(cell) for cell in cells):
+    found = list(cells)
+    if any(map(wording.fraction, found)):
         marks += "; fractions are seeds done of those expected"
         marks += "" if allow_partial else ", and such cells are not marked"
+    if any(cell.odd for cell in found):
+        marks += f"; {ODD_LEGEND.replace(ODD, DAGGER)}"
     return marks
 
 
@@ -124,6 +130,7 @@ def _cell(cell: Cell) -> str:
         text = "--"
     small = f" {{\\scriptsize {wording.fraction(cell)}}}" if wording.fraction(cell) else ""
     notes = ",".join(map(str, cell.notes))
+    text += DAGGER * cell.odd
     return f"{text}{small}" + (f"$^{{{notes}}}$" if notes else "")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Report, Row, Table
+from osadbench.report.texts import ODD
 from osadbench.report.texts import escape_markdown as escape
 
 __all__ = ["markdown"]
@@ -57,12 +58,9 @@ def _row(row: Row) -> str:
 
 def _cell(cell: Cell) -> str:
     mark = _MARKS[cell.mark]
+    number = f"{mark}{wording.number(cell)}{ODD * cell.odd}{mark}"
     notes = "".join(f"\\[{note}\\]" for note in cell.notes)
-    return " ".join(
-        part
-        for part in (f"{mark}{wording.number(cell)}{mark}", wording.fraction(cell), notes)
-        if part
-    )
+    return " ".join(part for part in (number, wording.fraction(cell), notes) if part)
 
 
 def _line(cells: Iterable[str]) -> str:

@@ -70,6 +70,8 @@ class Cell:
         skipped: Number of seeds that the method skipped.
         notes: Numbers, from 1, of the table's footnotes on missing results.
         mark: ``"best"``, ``"second"`` or ``""``, by the means as printed.
+        odd: Whether something of what it is made of was made otherwise than most of a table that
+            mixes results.
         fit_seconds: Mean time of ``fit``, or None where none is recorded.
         score_seconds: Mean time of ``score``, or None.
         peak_memory_bytes: Largest peak of memory, or None.
@@ -84,6 +86,7 @@ class Cell:
     skipped: int = 0
     notes: tuple[int, ...] = ()
     mark: str = ""
+    odd: bool = False
     fit_seconds: float | None = None
     score_seconds: float | None = None
     peak_memory_bytes: float | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ from osadbench.report.facts import short_weights
 from osadbench.types import NO_WEIGHTS, Record
 
 __all__ = [
-    "Origins",
     "Origin",
+    "Origins",
+    "Place",
     "origins_of",
     "mixed_packages",
     "mixtures",
     "mixtures_told",
+    "odd_places",
     "provenance_notes",
     "versions_of",
 ]
@@ -60,6 +63,8 @@ class Origins(NamedTuple):
     versions: Mapping[int, Mapping[str, Any]]
 
 
+#: The name of a row, and a label.
+Place = tuple[str, str]
 #: What is mixed, then its values, each with those that have it.
 _Found = dict[str, dict[str, set[str]]]
 
@@ -156,6 +161,39 @@ def mixtures_told(title: str, origins: Origins, *, allow_mixed: bool) -> tuple[s
             "another folder, or let --allow-mixed show them with a note"
         )
     return tuple(f"the results mix {what}" for what in found)
+
+
+def odd_places(members: Mapping[Place, Iterable[Record]], origins: Origins) -> set[Place]:
+    """Return the places that have a result made otherwise than most, in what the results mix.
+
+    Args:
+        members: The results of one table by their places in it.
+        origins: Their origins.
+    """
+    packages = mixed_packages(origins)
+
+    def ways(record: Record) -> Iterator[tuple[str, str]]:
+        yield "schema", str(record.schema)
+        versions = record.provenance.get("versions") or {}
+        for package in packages:
+            # As in mixed_packages, of others than osadbench none is no other version.
+            if (version := versions.get(package)) or package == "osadbench":
+                yield package, str(version or "unknown")
+        if record.has_own_backbone:
+            yield f"weights of {record.label}", record.weights
+
+    done = {place: [r for r in found if r.status == "done"] for place, found in members.items()}
+    met: dict[str, Counter[str]] = {}
+    for record in itertools.chain.from_iterable(done.values()):
+        for what, value in ways(record):
+            met.setdefault(what, Counter())[value] += 1
+    # Of equally many, the first by name, so that the order of results changes nothing.
+    usual = {what: min(counts, key=lambda one: (-counts[one], one)) for what, counts in met.items()}
+    return {
+        place
+        for place, found in done.items()
+        if any(usual[what] != value for record in found for what, value in ways(record))
+    }
 
 
 def provenance_notes(origins: Origins, *, told: Collection[str] = ()) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from osadbench.params import canonical_json
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.tables import Options, Part, finish_table
 from osadbench.report.wording import setting_text
+from osadbench.types import Record
 
 __all__ = ["by_dataset", "by_protocol"]
 
@@ -68,9 +69,13 @@ def _summary(setting: Setting, title: str, lines: Mapping[str, Part], options: O
         for name, part in lines.items()
         for label, by_seed in part.by_seed.items()
     }
+    members: dict[tuple[str, str], list[Record]] = {}
+    for name, part in lines.items():
+        for record in part.records:
+            members.setdefault((name, record.label), []).append(record)
     # A method without labels stands in the tables of all shots.
     records = {id(record): record for part in lines.values() for record in part.records}
-    return finish_table(table, values, list(records.values()), options)
+    return finish_table(table, values, members, list(records.values()), options)
 
 
 def _cell(table: Table, label: str, footnotes: Sequence[str]) -> Cell:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -20,8 +20,10 @@ from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.marks import mark_cells
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import (
+    Place,
     mixed_packages,
     mixtures_told,
+    odd_places,
     origins_of,
     provenance_notes,
     versions_of,
@@ -106,12 +108,14 @@ def build_table(
         tuple(rows),
         footnotes=tuple(footnotes),
     )
-    return finish_table(table, values, records, options)
+    members = {place: found.values() for place, found in cells.items()}
+    return finish_table(table, values, members, records, options)
 
 
 def finish_table(
     table: Table,
-    values: Mapping[tuple[str, str], Mapping[int, float]],
+    values: Mapping[Place, Mapping[int, float]],
+    members: Mapping[Place, Iterable[Record]],
     records: Sequence[Record],
     options: Options,
 ) -> Part:
@@ -120,7 +124,8 @@ def finish_table(
     Args:
         table: The table without them.
         values: Its values by row and label, then by seed.
-        records: All records behind it.
+        members: The records behind them, by row and label.
+        records: All of these, each once.
         options: What all tables have in common.
 
     Raises:
@@ -129,7 +134,8 @@ def finish_table(
     origins = origins_of(records)
     title = table_title(table.dataset, table.setting)
     mixed = mixtures_told(title, origins, allow_mixed=options.allow_mixed)
-    names, rows = [row.name for row in table.rows], list(table.rows)
+    odd = odd_places(members, origins) if mixed else set()
+    names, rows = [row.name for row in table.rows], [_told_apart(row, odd) for row in table.rows]
     by_seed = {
         label: mean_by_seed([values.get((name, label), {}) for name in names])
         for label in table.columns
@@ -137,7 +143,10 @@ def finish_table(
     if len(rows) > 1:
         cells = zip(*(row.cells for row in rows), strict=True)
         means = (
-            mean_cell(label, [cell.mean for cell in column], by_seed[label], len(table.seeds))
+            replace(
+                mean_cell(label, [cell.mean for cell in column], by_seed[label], len(table.seeds)),
+                odd=any(cell.odd for cell in column),
+            )
             for label, column in zip(table.columns, cells, strict=True)
         )
         rows.append(Row("mean", tuple(means), aggregate=True))
@@ -176,6 +185,11 @@ def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> li
     if not named:
         return []
     return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
+
+
+def _told_apart(row: Row, odd: Collection[Place]) -> Row:
+    cells = (replace(cell, odd=(row.name, cell.label) in odd) for cell in row.cells)
+    return replace(row, cells=tuple(cells))
 
 
 def _marked(row: Row, larger_is_better: bool, allow_partial: bool) -> Row:

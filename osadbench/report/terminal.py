@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from osadbench.report import wording
 from osadbench.report.parts import Cell, Comparison, Report, Row, Table
-from osadbench.report.texts import wrapped
+from osadbench.report.texts import ODD, wrapped
 
 __all__ = ["terminal"]
 
@@ -70,7 +70,7 @@ def _lines(rows: Iterable[Row], color: bool) -> Iterator[object]:
 
 
 def _cell(cell: Cell, color: bool) -> str:
-    text = wording.number(cell)
+    text = wording.number(cell) + ODD * cell.odd
     if color and cell.mark:
         text = f"{_CODES[cell.mark]}{text}{_RESET}"
     elif not color:

@@ -8,6 +8,8 @@ import textwrap
 __all__ = [
     "DIGITS",
     "NO_RESULT",
+    "ODD",
+    "ODD_LEGEND",
     "bare_p_text",
     "counted",
     "effect_text",
@@ -21,6 +23,9 @@ __all__ = [
 DIGITS = 3
 #: Stands where there is no number.
 NO_RESULT = "-"
+#: Stands beside a number that is made otherwise than its neighbours.
+ODD = "†"
+ODD_LEGEND = f"{ODD}: made otherwise than most of the table"
 _WIDTH = 100
 _SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#"})
 

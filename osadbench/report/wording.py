@@ -10,6 +10,7 @@ from osadbench.report.facts import short_weights
 from osadbench.report.parts import Cell, Comparison, Cost, Report, Row, Setting, Table
 from osadbench.report.texts import (
     NO_RESULT,
+    ODD_LEGEND,
     bare_p_text,
     counted,
     effect_text,
@@ -122,7 +123,9 @@ def legend(report: Report, marks: str) -> list[str]:
     who = "" if report.allow_partial else ", of cells with all seeds"
     line = "column" if report.group_by == "method" else "row"
     signs = f"{marks} in the {line}{who}; 2/3: seeds done; {NO_RESULT}: no result"
-    return [signs, *[EFFECT_LEGEND] * any(test.result for test in report.tests)]
+    cells = (cell for table in report.tables for row in table.rows for cell in row.cells)
+    odd = [ODD_LEGEND] * any(cell.odd for cell in cells)
+    return [signs, *odd, *[EFFECT_LEGEND] * any(test.result for test in report.tests)]
 
 
 def cost_lines(report: Report) -> tuple[list[str], list[list[str]]]:

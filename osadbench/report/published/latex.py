@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from osadbench.report.latex import escape, marked, marks_text, version_text
+from osadbench.report.latex import DAGGER, escape, marked, marks_text, version_text
 from osadbench.report.published.layout import Line, Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
+from osadbench.report.texts import ODD
 
 __all__ = ["latex"]
 
-_SIGNS = {"†": r"$^\dagger$", "‡": r"$^\ddagger$", "§": r"$^\S$"}
+_SIGNS = {ODD: DAGGER, "‡": r"$^\ddagger$", "§": r"$^\S$"}
 #: Lines of text that fit on one page.
 _PAGE_LINES = 48
 #: Characters beside each other, gaps between columns among them, that a page holds in scriptsize.

@@ -13,7 +13,7 @@ from osadbench.report.published.parts import (
     ComparedTable,
     Ranks,
 )
-from osadbench.report.texts import DIGITS, counted, mean_text
+from osadbench.report.texts import DIGITS, ODD, ODD_LEGEND, counted, mean_text
 from osadbench.report.wording import fraction, number
 
 __all__ = ["Line", "Panel", "below", "caption", "panels"]
@@ -22,7 +22,6 @@ _LEGEND = (
     "diff: ours minus paper; =: within both spreads (|diff| is at most the sum of both standard "
     "deviations), !: outside; 2/3: seeds done; -: not run"
 )
-_MIXED = "†: made otherwise than most of the table"
 #: Signs of values that are not as the copy of the paper's text has them, and what they mean.
 _STATUS = {
     "corrected": ("‡", "corrected: the copy of the paper's text that was used is damaged here"),
@@ -153,7 +152,7 @@ def _ours(cell: ComparedCell | None) -> str:
     if cell is None or cell.ours is None:
         return ""
     notes = "".join(f"[{note}]" for note in cell.ours.notes)
-    text = number(cell.ours) + ("†" if cell.mixed else "")
+    text = number(cell.ours) + ODD * cell.mixed
     return " ".join(part for part in (text, fraction(cell.ours), notes) if part)
 
 
@@ -183,7 +182,7 @@ def below(table: ComparedTable, *, published_only: bool) -> list[str]:
     if published_only:
         return changed
     lines = [_LEGEND, *changed] if table.has_published else []
-    lines += [_MIXED] if any(cell.mixed for cell in cells) else []
+    lines += [ODD_LEGEND] * any(cell.mixed for cell in cells)
     lines += [f"[{i}] {text}" for i, text in enumerate(table.footnotes, 1)]
     lines += [f"Note: {note}" for note in table.notes]
     return [*lines, *_summary(table)]
