@@ -20,7 +20,7 @@ from report_tools import record as report_record
 from osadbench.errors import StoreError
 from osadbench.scores import ScoreTable
 from osadbench.store import Store, files, index, scan
-from osadbench.store.index import INDEX_FILE, Index, pack, read_index, write_index
+from osadbench.store.index import INDEX_FILE, Index, joined, pack, read_index, unpack, write_index
 from osadbench.types import Record
 
 N = 6
@@ -296,6 +296,26 @@ def test_equal_numbers_of_several_types_stay_apart_in_one_column(tmp_path: Path)
     write_index(tmp_path / INDEX_FILE, parts)
     back = read_index(tmp_path / INDEX_FILE)
     assert [repr(back.records[key].provenance["x"]) for key in records] == list(map(repr, odd))
+
+
+def test_parts_of_several_readers_become_one_of_each_shape() -> None:
+    # In some parts the column is of floats alone, in others of several kinds.
+    odd: list[Any] = [1.0, 2.0, 1, True, 1.0, 2, "1", None]
+    records = [replace(made(3 * n + 1), provenance={"x": x, "n": [1]}) for n, x in enumerate(odd)]
+    records += [replace(made(3 * n + 1), key=key_of(100 + n), metrics={}) for n in range(4)]
+    stamps = {record.key: (place, place) for place, record in enumerate(records)}
+    apart = [part for one in records for part in pack([one], stamps)]
+    halves = [*pack(records[::2], stamps), *pack(records[1::2], stamps)]
+    for parts in (apart, halves):
+        whole = joined(parts)
+        # Columns of floats alone stay apart from those of the same name with other things in them.
+        assert len(whole) <= 3
+        pool: dict[bytes, Any] = {}
+        back = {record.key: record for part in whole for record in unpack(part, pool)}
+        assert {key: repr(one) for key, one in back.items()} == {r.key: repr(r) for r in records}
+        found = [tuple(stamp) for part in whole for stamp in part.stamps.tolist()]
+        assert dict(zip(back, found, strict=True)) == stamps
+        assert len({id(record.provenance["n"]) for record in list(back.values())[:3]}) == 1
 
 
 def test_an_index_is_renewed_once_enough_has_changed(

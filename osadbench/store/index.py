@@ -31,7 +31,17 @@ from osadbench.cache import write_atomically
 from osadbench.records import PLACE, SCHEMA, Pool, make_record, pooled
 from osadbench.types import Record
 
-__all__ = ["INDEX_FILE", "Index", "Part", "Stamp", "pack", "read_index", "unpack", "write_index"]
+__all__ = [
+    "INDEX_FILE",
+    "Index",
+    "Part",
+    "Stamp",
+    "joined",
+    "pack",
+    "read_index",
+    "unpack",
+    "write_index",
+]
 
 logger = logging.getLogger("osadbench")
 
@@ -163,6 +173,31 @@ def _packed(shape: _Shape, members: Iterable[Record], stamps: Mapping[str, Stamp
             columns[name] = np.array(places, np.min_scalar_type(len(values[name])))
     found = np.array([stamps[key] for key in given["key"]], np.int64)
     return Part(shape, values, columns, found)
+
+
+def joined(parts: Iterable[Part]) -> list[Part]:
+    """Return parts with those of one table in one, which names each different value once."""
+    alike: dict[object, list[Part]] = {}
+    for part in parts:
+        # A column may be of floats here and of other things there.
+        alike.setdefault((part.shape, frozenset(part.values)), []).append(part)
+    return [members[0] if len(members) == 1 else _joined(members) for members in alike.values()]
+
+
+def _joined(parts: Sequence[Part]) -> Part:
+    first = parts[0]
+    columns: _Arrays = {}
+    values: dict[str, Sequence[Any]] = {}
+    for name in first.columns:
+        own = [part.columns[name] for part in parts]
+        if name in first.values:
+            met = [value for part in parts for value in part.values[name]]
+            places, values[name] = _different(met, set(map(type, met)))
+            starts = itertools.accumulate((len(part.values[name]) for part in parts), initial=0)
+            moved = np.array(places, np.min_scalar_type(len(values[name])))
+            own = [moved[start:][column] for start, column in zip(starts, own, strict=False)]
+        columns[name] = np.concatenate(own)
+    return Part(first.shape, values, columns, np.concatenate([part.stamps for part in parts]))
 
 
 def _different(column: Sequence[Any], kinds: set[type]) -> tuple[Sequence[int], list[Any]]:

@@ -17,6 +17,7 @@ from osadbench.store.index import (
     Index,
     Part,
     Stamp,
+    joined,
     pack,
     read_index,
     unpack,
@@ -26,6 +27,7 @@ from osadbench.types import Record
 from osadbench.workers import WorkerDiedError, in_workers
 
 __all__ = [
+    "CALLS_PER_WORKER",
     "FILES_PER_WORKER",
     "INDEX_FROM",
     "SETTLED_SECONDS",
@@ -40,6 +42,8 @@ INDEX_FROM = 500
 SETTLED_SECONDS = 5
 #: So many files are worth a process of its own to read them.
 FILES_PER_WORKER = 5000
+#: A worker that is held up leaves some of its files to another.
+CALLS_PER_WORKER = 2
 
 #: The stamp of no file, in place of one that may stand for two contents.
 _UNSETTLED = (-1, -1)
@@ -93,7 +97,8 @@ def _read(folder: str, keys: Sequence[str], settled: int) -> _Found:
     if len(keys) < 2 * FILES_PER_WORKER:
         return _read_some(folder, keys, settled)
     n_workers = max(1, min(_n_cores(), len(keys) // FILES_PER_WORKER))
-    calls = [(folder, keys[start::n_workers], settled) for start in range(n_workers)]
+    n_calls = CALLS_PER_WORKER * n_workers
+    calls = [(folder, keys[start::n_calls], settled) for start in range(n_calls)]
     parts: list[Part] = []
     problems: list[str] = []
     try:
@@ -105,7 +110,7 @@ def _read(folder: str, keys: Sequence[str], settled: int) -> _Found:
             f"a process that read records of {folder} died, perhaps for want of memory: free some "
             "and run the same command again"
         ) from error
-    return parts, problems
+    return joined(parts), problems
 
 
 def _n_cores() -> int:
