@@ -221,10 +221,18 @@ def _resident_bytes(process: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+def _loop_seconds() -> float:
+    """Return how long a plain loop takes, by which machines can be told apart that share cores."""
+    code = "from time import perf_counter as now; t = now()\nfor _ in range(20_000_000): pass\n"
+    run = [sys.executable, "-c", f"{code}print(now() - t)"]
+    return float(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+
+
 def _markdown(n_records: int, cold: Sequence[Run], again: Sequence[Run]) -> Iterator[str]:
     here, load = _machine(), " ".join(f"{one:.1f}" for one in os.getloadavg())
     today = datetime.now(UTC).date().isoformat()
     yield f"{here['processor']}, {here['cores']} cores; load {load}; {today}; {n_records} records"
+    yield f"right after the runs, 20 million turns of a Python loop took {_loop_seconds():.2f} s"
     yield ""
     yield "| `osadbench report` | median s | fastest to slowest s | processor s | peak MiB |"
     yield "| --- | ---: | ---: | ---: | ---: |"
