@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from osadbench import console
-from osadbench.cli.plan_text import duration
 from osadbench.console import Progress, cell_line, configure_logging, counting
 from osadbench.types import Record
 
@@ -56,21 +55,6 @@ def test_a_finished_cell_in_a_line() -> None:
     assert cell_line(bad) == f"failed  {what}: ValueError: no"
     short = record(status="skipped", metrics={}, reason="too few", category="", known_class="")
     assert cell_line(short) == "skipped dra[lr=0.01] folder hard 10-shot seed 2: too few"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "0 s"),
-        (89.4, "89 s"),
-        (90, "2 min"),
-        (5300, "88 min"),
-        (5400, "1.5 h"),
-        (360000, "100.0 h"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from cli_tools import TOYS
 from image_trees import write_category, write_elpv, write_image
 
-from osadbench.cli.plan_text import plan_lines
+from osadbench.cli.plan_text import duration, plan_lines
 from osadbench.datasets.synthetic import Synthetic
 from osadbench.errors import DataError, ParameterError, PluginError, UsageError
 from osadbench.plan import Cell, Component, Estimate, Plan, Request, make_plan, make_splits
@@ -502,3 +502,18 @@ def test_cells_carry_what_another_process_needs(ask: Any, store: Store, plugin: 
     copy: Cell = pickle.loads(pickle.dumps(cell))
     assert (copy.key, copy.plugins, copy.engine) == (cell.key, (plugin,), cell.engine)
     assert copy.split == cell.split and copy.manifest.digest == cell.manifest.digest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.2, "0 s"),
+        (89.4, "89 s"),
+        (90, "2 min"),
+        (5300, "88 min"),
+        (5400, "1.5 h"),
+        (360000, "100.0 h"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

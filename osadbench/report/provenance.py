@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from osadbench.errors import StoreError
+from osadbench.report.aspects import most_common, values_met
 from osadbench.report.facts import short_weights
 from osadbench.types import NO_WEIGHTS, Record
 
@@ -183,12 +183,8 @@ def odd_places(members: Mapping[Place, Iterable[Record]], origins: Origins) -> s
             yield f"weights of {record.label}", record.weights
 
     done = {place: [r for r in found if r.status == "done"] for place, found in members.items()}
-    met: dict[str, Counter[str]] = {}
-    for record in itertools.chain.from_iterable(done.values()):
-        for what, value in ways(record):
-            met.setdefault(what, Counter())[value] += 1
-    # Of equally many, the first by name, so that the order of results changes nothing.
-    usual = {what: min(counts, key=lambda one: (-counts[one], one)) for what, counts in met.items()}
+    met = values_met(way for found in done.values() for record in found for way in ways(record))
+    usual = {what: most_common(values) for what, values in met.items()}
     return {
         place
         for place, found in done.items()

@@ -72,7 +72,7 @@ def scan_by_index(root: Path, keys: Set[str]) -> tuple[Mapping[str, Record], lis
         found = _unchanged(folder, keys, known)
         parts, problems = _read(folder, sorted(keys - found.keys()), settled)
         if sum(_n_settled(part) for part in parts) >= INDEX_FROM:
-            write_index(root / INDEX_FILE, [*pack(found.values(), known.stamps), *parts])
+            write_index(root / INDEX_FILE, joined([*pack(found.values(), known.stamps), *parts]))
         pool: Pool = {}
         for part in parts:
             found |= {record.key: record for record in unpack(part, pool)}
@@ -110,7 +110,7 @@ def _read(folder: str, keys: Sequence[str], settled: int) -> _Found:
             f"a process that read records of {folder} died, perhaps for want of memory: free some "
             "and run the same command again"
         ) from error
-    return joined(parts), problems
+    return parts, problems
 
 
 def _n_cores() -> int:

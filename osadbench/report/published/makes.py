@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from osadbench.errors import StoreError
+from osadbench.report.aspects import most_common, values_met
 from osadbench.report.facts import short_weights
 from osadbench.types import NO_WEIGHTS, Record
 
@@ -49,12 +49,9 @@ class Makes:
 
 def makes_of(records: Iterable[Record]) -> Makes:
     """Return how the finished ones of a table's records were made."""
-    met: dict[str, Counter[str]] = {}
-    for record in records:
-        if record.status == "done":
-            for aspect, value in _aspects(record):
-                met.setdefault(aspect, Counter())[value] += 1
-    usual = {aspect: _most_common(values) for aspect, values in met.items()}
+    done = (record for record in records if record.status == "done")
+    met = values_met(aspect for record in done for aspect in _aspects(record))
+    usual = {aspect: most_common(values) for aspect, values in met.items()}
     mixed = {aspect: sorted(values) for aspect, values in met.items() if len(values) > 1}
     if "preset" in mixed:
         # Another preset is another engine and may have other weights, which goes without saying.
@@ -83,11 +80,6 @@ def _aspects(record: Record) -> Iterator[tuple[str, str]]:
     yield f"images of {record.place}", record.manifest[:12]
     if record.outlier_source:
         yield f"outliers of {record.label} on {record.place}", record.outlier_source
-
-
-def _most_common(values: Counter[str]) -> str:
-    # The first by name of those that are equally common: no order of files may decide.
-    return min(values, key=lambda value: (-values[value], value))
 
 
 def _listed(values: Sequence[str]) -> str:
