@@ -47,7 +47,7 @@ _GRAMMAR = "STORE, STORE@PRESET, STORE@COMMIT or STORE@NAME=VALUE, each with :ME
 @click.command(epilog=_HELP)
 @click.argument("first", metavar="A")
 @click.argument("second", metavar="B")
-@format_option()
+@format_option
 @metric_option
 @interval_options
 @click.option("--all", "show_all", is_flag=True, help="List cells with the same scores, too.")

@@ -19,7 +19,7 @@ __all__ = ["COMMANDS"]
 
 @click.command()
 @choice_options
-@format_option()
+@format_option
 @interval_options
 @allow_mixed_option
 def intervals(

@@ -27,7 +27,7 @@ __all__ = ["COMMANDS"]
 
 @click.command()
 @choice_options
-@format_option()
+@format_option
 @metric_option
 @click.option(
     "--published",

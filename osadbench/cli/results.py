@@ -24,7 +24,7 @@ from osadbench.cli.stored import (
     metric_option,
     split_words,
 )
-from osadbench.report import FORMATS, GROUPINGS, build_report, render
+from osadbench.report import GROUPINGS, build_report, render
 from osadbench.store import Store, collector_paused
 from osadbench.types import Record
 
@@ -46,7 +46,7 @@ def echo_report(
 
 @click.command()
 @choice_options
-@format_option(tuple(FORMATS))
+@format_option
 @metric_option
 @click.option(
     "--group-by",

@@ -20,7 +20,7 @@ __all__ = ["COMMANDS"]
 
 @click.command()
 @choice_options
-@format_option()
+@format_option
 @allow_mixed_option
 def seen(choice: Choice, format_: str, allow_mixed: bool) -> None:
     """Print the AUROC of seen and of unseen anomaly classes apart.

@@ -17,6 +17,7 @@ from osadbench.console import Counted, counting
 from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.metrics import METRICS, metric_key
 from osadbench.params import split_components
+from osadbench.report import FORMATS
 from osadbench.store import Store
 from osadbench.types import SMOKE, Record
 
@@ -37,22 +38,18 @@ __all__ = [
 
 logger = logging.getLogger("osadbench")
 
-FORMATS = ("terminal", "markdown", "csv", "json")
-
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-def format_option(formats: Sequence[str] = FORMATS) -> Callable[[F], F]:
-    """Return the option ``--format``, which a function takes as ``format_``."""
-    return click.option(
-        "-f",
-        "--format",
-        "format_",
-        type=click.Choice(tuple(formats)),
-        default="terminal",
-        show_default=True,
-        help="Form of the output.",
-    )
+format_option = click.option(
+    "-f",
+    "--format",
+    "format_",
+    type=click.Choice(tuple(FORMATS)),
+    default="terminal",
+    show_default=True,
+    help="Form of the output.",
+)
 
 
 def _key(context: click.Context, parameter: click.Parameter, value: str) -> str:

@@ -23,7 +23,6 @@ from osadbench.params import parse_component
 from osadbench.plan import Component, method_label, protocol_label
 from osadbench.registry import PROTOCOLS
 from osadbench.report.published import (
-    FORMATS,
     ComparedTable,
     DeclaredImages,
     Labels,
@@ -43,7 +42,7 @@ logger = logging.getLogger("osadbench")
 @click.command()
 @click.argument("name")
 @output_option
-@format_option(tuple(FORMATS))
+@format_option
 @click.option("--published", "only", is_flag=True, help="The paper's values alone.")
 @click.option("--preset", help=f"Only results of this preset: {PRESET_NAMES}.")
 @allow_mixed_option

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.errors import UsageError
-from osadbench.report.latex import escape
+from osadbench.report.tex import escape
 from osadbench.stats import indistinguishable
 
 __all__ = ["SUFFIXES", "Diagram", "as_tikz", "save_diagram"]

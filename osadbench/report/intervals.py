@@ -112,7 +112,7 @@ def _standing(
 
 
 def render_intervals(cells: Sequence[CellInterval], format: str) -> str:
-    """Return cells as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
+    """Return cells as text of a format, a key of :data:`osadbench.report.FORMATS`."""
     if format == "json":
         documents = [{**asdict(cell), "place": cell.place._asdict()} for cell in cells]
         return json_text(SCHEMA, cells=documents)
@@ -129,6 +129,7 @@ def _sheet(engine: str, cells: Sequence[CellInterval]) -> Sheet:
         heads,
         tuple(_texts(cell) for cell in cells),
         tuple(_notes(cells)),
+        names=5,
     )
 
 

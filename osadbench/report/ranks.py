@@ -206,7 +206,7 @@ def _ranked(empty: RankTable, results: _Results, methods: Sequence[str]) -> Rank
 
 
 def render_ranks(tables: Sequence[RankTable], format: str) -> str:
-    """Return rank tables as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
+    """Return rank tables as text of a format, a key of :data:`osadbench.report.FORMATS`."""
     if format == "json":
         return json_text(SCHEMA, tables=[asdict(table) for table in tables])
     if format == "csv":

@@ -27,7 +27,7 @@ _COLUMNS = (
 
 
 def render_seen(cells: Sequence[SeenCell], format: str) -> str:
-    """Return cells as ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"`` text."""
+    """Return cells as text of a format, a key of :data:`osadbench.report.FORMATS`."""
     if format == "json":
         return json_text(SCHEMA, cells=[asdict(cell) for cell in cells])
     if format == "csv":
@@ -70,7 +70,7 @@ def _sheet(cells: Sequence[SeenCell]) -> Sheet:
         lines.append((cell.row, cell.label, *parts, marks))
     heads = ("row", "method", "all classes", "seen classes", "unseen classes", "")
     notes = tuple(f"[{i}] {footnote}" for i, footnote in enumerate(footnotes, 1))
-    return Sheet(title, heads, tuple(lines), (*notes, *first.mixed))
+    return Sheet(title, heads, tuple(lines), (*notes, *first.mixed), names=2)
 
 
 def _text(part: SeenPart, expected: int) -> str:

@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from osadbench import __version__
+from osadbench.report.tex import escape as escape_latex
+from osadbench.report.tex import floating, long, table_row, tables_text, tabular
+from osadbench.report.texts import NO_RESULT, wrapped
 from osadbench.report.texts import escape_markdown as escape
-from osadbench.report.texts import wrapped
 
 __all__ = ["Sheet", "sheets_text"]
+
+#: Lines that fit on a page below a title of some lines and above some notes.
+_PAGE_LINES = 36
 
 
 @dataclass(frozen=True)
@@ -17,15 +23,17 @@ class Sheet:
 
     Attributes:
         title: Line above it.
-        heads: Heads of the columns; the first column is of names, the others of numbers.
+        heads: Heads of the columns.
         lines: The cells, as many in each line as there are heads. Empty where there is no table.
         notes: Lines below it.
+        names: How many columns hold names, those on the left; the others hold numbers.
     """
 
     title: str
     heads: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...] = ()
+    names: int = 1
 
 
 def sheets_text(sheets: Sequence[Sheet], format: str) -> str:
@@ -33,8 +41,12 @@ def sheets_text(sheets: Sequence[Sheet], format: str) -> str:
 
     Args:
         sheets: What to print.
-        format: ``"terminal"``, 100 columns wide where the tables allow it, or ``"markdown"``.
+        format: ``"terminal"``, 100 columns wide where the tables allow it, ``"markdown"``, or
+            ``"latex"``, where a table that is longer than a page goes on on the next.
     """
+    if format == "latex":
+        packages = "booktabs,longtable" if any(map(_is_long, sheets)) else "booktabs"
+        return tables_text([*map(_latex, sheets)], __version__, packages=packages)
     return "\n\n".join(map(_FORMATS[format], sheets)) + "\n"
 
 
@@ -51,7 +63,7 @@ def _terminal(sheet: Sheet) -> str:
 def _markdown(sheet: Sheet) -> str:
     blocks = [f"**{escape(sheet.title)}**"]
     if sheet.lines:
-        rules = ["---", *["---:"] * (len(sheet.heads) - 1)]
+        rules = ["---"] * sheet.names + ["---:"] * (len(sheet.heads) - sheet.names)
         lines = [
             map(escape, sheet.heads),
             rules,
@@ -61,6 +73,24 @@ def _markdown(sheet: Sheet) -> str:
     if sheet.notes:
         blocks.append("\n".join(f"- {escape(note)}" for note in sheet.notes))
     return "\n\n".join(blocks)
+
+
+def _latex(sheet: Sheet) -> str:
+    caption, notes = f"{escape_latex(sheet.title)}.", map(escape_latex, sheet.notes)
+    if not sheet.lines:
+        return "\n".join(f"{text}\\par" for text in (caption, *notes))
+    rows = (table_row(map(_latex_cell, line)) for line in sheet.lines)
+    if _is_long(sheet):
+        return long(caption, sheet.heads, rows, notes, names=sheet.names)
+    return floating(caption, tabular(sheet.heads, rows, names=sheet.names), notes)
+
+
+def _latex_cell(text: str) -> str:
+    return "--" if text == NO_RESULT else escape_latex(text)
+
+
+def _is_long(sheet: Sheet) -> bool:
+    return len(sheet.lines) > _PAGE_LINES
 
 
 _FORMATS: Mapping[str, Callable[[Sheet], str]] = {"terminal": _terminal, "markdown": _markdown}

@@ -33,8 +33,8 @@ def render_differences(found: Differences, format: str, *, show_all: bool = Fals
 
     Args:
         found: What :func:`osadbench.report.differences.differences` made.
-        format: ``"terminal"``, ``"markdown"``, ``"csv"`` or ``"json"``. CSV has the cells alone.
-        show_all: Whether terminal and Markdown list cells with the same scores, too.
+        format: A key of :data:`osadbench.report.FORMATS`; ``"csv"`` has the cells alone.
+        show_all: Whether terminal, Markdown and LaTeX list cells with the same scores, too.
     """
     if format == "json":
         return json_text(SCHEMA, **_document(found))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from osadbench.report.latex import DAGGER, escape, marked, marks_text, version_text
+from osadbench.report.latex import marks_text, version_text
 from osadbench.report.published.layout import Line, Panel, below, caption, panels
 from osadbench.report.published.parts import ComparedTable
+from osadbench.report.tex import DAGGER, escape, fitted, floating, marked, table_row, tables_text
 from osadbench.report.texts import ODD
 
 __all__ = ["latex"]
@@ -15,8 +16,6 @@ __all__ = ["latex"]
 _SIGNS = {ODD: DAGGER, "‡": r"$^\ddagger$", "§": r"$^\S$"}
 #: Lines of text that fit on one page.
 _PAGE_LINES = 48
-#: Characters beside each other, gaps between columns among them, that a page holds in scriptsize.
-_PAGE_WIDTH, _GAP = 80, 1
 
 
 def latex(table: ComparedTable, *, published_only: bool = False) -> str:
@@ -30,12 +29,12 @@ def latex(table: ComparedTable, *, published_only: bool = False) -> str:
         for panel in panels(table, published_only=published_only)
         for lines in _pages(panel.lines)
     ]
-    blocks = [f"% osadbench {table.version}; needs \\usepackage{{booktabs}}"]
+    blocks = []
     for i, body in enumerate(bodies, 1):
         tail = f" (continued, {i} of {len(bodies)})" if i > 1 else ""
         notes = below(table, published_only=published_only) if i == len(bodies) else []
-        blocks.append(_float(f"{title}{tail}.", body, notes))
-    return "\n\n".join(blocks) + "\n"
+        blocks.append(floating(f"{title}{tail}.", body, map(_text, notes)))
+    return tables_text(blocks, table.version)
 
 
 def _caption(table: ComparedTable, *, published_only: bool) -> str:
@@ -46,13 +45,6 @@ def _caption(table: ComparedTable, *, published_only: bool) -> str:
     marks = marks_text(cell.ours for cell in cells if cell.ours is not None)
     made = escape(f"{what}, {version_text(table.versions, table.version)}")
     return f"{made}. Of our values in a row: {marks[0].lower()}{marks[1:]}"
-
-
-def _float(title: str, body: str, notes: Sequence[str]) -> str:
-    under = [r"\par\footnotesize", *(f"{_text(note)}\\par" for note in notes)] if notes else []
-    head = [r"\begin{table}", r"\centering", f"\\caption{{{title}}}"]
-    # What is wider than the text stands out on both sides alike.
-    return "\n".join([*head, r"\makebox[\textwidth]{%", f"{body}}}", *under, r"\end{table}"])
 
 
 def _pages(lines: Sequence[Line]) -> Iterator[list[Line]]:
@@ -78,21 +70,19 @@ def _tabular(panel: Panel, lines: Sequence[Line]) -> str:
         [""] * left + [(("",) * (height - len(head)) + head)[i] for head in panel.heads]
         for i in range(height)
     ]
-    columns = zip(*heads, *rows, strict=True)
-    width = sum(max(map(len, column)) + _GAP for column in columns)
-    size = r"\tiny" if width > _PAGE_WIDTH else r"\scriptsize"
-    return "\n".join(
+    tabular = "\n".join(
         [
-            f"{{{size}\\setlength{{\\tabcolsep}}{{2pt}}%",
             f"\\begin{{tabular}}{{{'l' * left}{'r' * len(panel.heads)}}}",
             r"\toprule",
             *map(_line, heads),
             r"\midrule",
             *_body(lines, rows),
             r"\bottomrule",
-            r"\end{tabular}}",
+            r"\end{tabular}",
         ]
     )
+    columns = zip(*heads, *rows, strict=True)
+    return fitted(tabular, [max(map(len, column)) for column in columns])
 
 
 def _body(lines: Sequence[Line], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -110,7 +100,7 @@ def _body(lines: Sequence[Line], rows: Sequence[Sequence[str]]) -> Iterator[str]
 
 def _line(texts: Sequence[str], marks: Sequence[str] = ()) -> str:
     cells = zip(texts, marks or [""] * len(texts), strict=True)
-    return f"{' & '.join(_marked(*cell) for cell in cells)} \\\\"
+    return table_row(_marked(*cell) for cell in cells)
 
 
 def _marked(text: str, mark: str) -> str:
