@@ -7,9 +7,10 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from osadbench.metrics import PIXEL_AUROC
+from osadbench.progress import progress_bar
 from osadbench.types import Record, split_title
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
     "cell_line",
     "configure_logging",
     "counting",
-    "no_bar",
 ]
 
 logger = logging.getLogger("osadbench")
@@ -57,18 +57,6 @@ def configure_logging(level: int) -> None:
         logger.addHandler(handler)
 
 
-def no_bar() -> bool | None:
-    """Return tqdm's ``disable``: True under ``--quiet``, else None, a bar on terminals only."""
-    return None if logger.isEnabledFor(logging.INFO) else True
-
-
-def _bar(total: int, unit: str, **options: Any) -> Any:
-    # Commands that show none need not wait for it to load.
-    from tqdm import tqdm
-
-    return tqdm(total=total, unit=unit, leave=False, **options)
-
-
 class Progress:
     """Counts finished cells: a bar with the time left on a terminal, plain lines elsewhere.
 
@@ -80,7 +68,7 @@ class Progress:
     def __init__(self, total: int, *, enabled: bool = True) -> None:
         self.total = total
         self.done = 0
-        self._bar = _bar(total, "cell", disable=not enabled or no_bar())
+        self._bar = progress_bar(total, "cell", enabled=enabled)
 
     def __enter__(self) -> Progress:
         return self
@@ -120,7 +108,7 @@ def counting(total: int, unit: str) -> Iterator[Counted]:
         total: Number of calls that there will be at most.
         unit: What a call does one of.
     """
-    with _bar(total, unit, delay=PATIENCE, disable=no_bar()) as bar:
+    with progress_bar(total, unit, delay=PATIENCE) as bar:
 
         def counts_calls(function: Callable[[A], B]) -> Callable[[A], B]:
             def call(value: A) -> B:

@@ -19,6 +19,7 @@ LEVELS = {
     "_version": 0,
     "errors": 0,
     "params": 0,
+    "progress": 0,
     "seeds": 0,
     "types": 0,
     "cache": 1,

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
-from tqdm import tqdm
 
 from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.describe import echo_dataset
 from osadbench.cli.options import DATA_ROOT_HELP, cache_option, plugin_option
-from osadbench.console import no_bar
 from osadbench.datasets import dataset_class, dataset_names, open_dataset
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
@@ -24,6 +22,7 @@ from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.errors import DataError, PrecheckError, UsageError, did_you_mean
 from osadbench.params import parse_component
+from osadbench.progress import progress_bar
 from osadbench.weights import network_is_off
 
 __all__ = ["COMMANDS"]
@@ -180,14 +179,14 @@ def prepare(
     dataset, category = _open(name, root, cache_dir, options)
     if category is not None:
         raise UsageError(f"a dataset is converted whole: drop '/{category}'")
-    done = write(dataset, out, force=force, follow=_bar)
+    done = write(dataset, out, force=force, follow=_file_bar)
     state = "wrote" if done.is_new else "found"
     click.echo(f"{state} {done.images} images in {done.folder}")
     click.echo(f"read them by -d {dataset.name} --data-root {done.folder}")
 
 
-def _bar(done: Iterable[T], total: int) -> Iterable[T]:
-    bar: Iterable[T] = tqdm(done, total=total, unit="file", leave=False, disable=no_bar())
+def _file_bar(done: Iterable[T], total: int) -> Iterable[T]:
+    bar: Iterable[T] = progress_bar(total, "file", iterable=done)
     return bar
 
 
@@ -238,7 +237,7 @@ def _ask(name: str, yes: bool) -> None:
 
 
 def _byte_bar(name: str) -> Callable[[int, int | None], object]:
-    bar = tqdm(desc=name, unit="B", unit_scale=True, leave=False, disable=no_bar())
+    bar = progress_bar(None, "B", desc=name, unit_scale=True)
 
     def show(done: int, total: int | None) -> None:
         bar.total = total

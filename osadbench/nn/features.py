@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from osadbench.cache import ArrayCache
 from osadbench.images import DECODER
@@ -21,6 +20,7 @@ from osadbench.nn.device import autocast, resolve_device, resolve_precision
 from osadbench.nn.random import isolated_rng
 from osadbench.nn.taps import LAST, Tap
 from osadbench.params import digest
+from osadbench.progress import progress_bar
 from osadbench.seeds import derive_seed
 from osadbench.settings import Engine
 from osadbench.types import LazyImages
@@ -164,7 +164,7 @@ class FrozenFeatures(FeatureSource):
         level = logging.INFO if len(todo) >= SHARD else logging.DEBUG
         name = self.engine.backbone
         logger.log(level, "computing features of %d image views with %s", len(todo), name)
-        with tqdm(total=len(todo), unit="view", leave=False, disable=None) as progress:
+        with progress_bar(len(todo), "view") as progress:
             for start in range(0, len(todo), SHARD):
                 shard = todo[start : start + SHARD]
                 rows: list[list[npt.NDArray[np.generic]]] = [[] for _ in self._caches]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 
 from osadbench.published import DatasetCounts
-from osadbench.report.documents import csv_text
+from osadbench.report.documents import csv_text, json_text
 
 __all__ = ["render_counts"]
 
+#: Version of the layout that the JSON format writes.
+SCHEMA = 1
 _STYLES = {"terminal": "simple", "markdown": "github", "latex": "latex_booktabs"}
 _HEADS = ("", "normal train", "normal test", "anomalies", "classes", "type", "note")
 
@@ -25,7 +26,7 @@ def render_counts(name: str, counts: Sequence[DatasetCounts], format: str) -> st
     """
     rows = [asdict(row) for row in counts]
     if format == "json":
-        return json.dumps({"schema": 1, "name": name, "datasets": rows}, indent=1) + "\n"
+        return json_text(SCHEMA, name=name, datasets=rows)
     if format == "csv":
         lines = [{**row, "aggregate": str(row["aggregate"]).lower()} for row in rows]
         return csv_text(lines, [field.name for field in fields(DatasetCounts)])
