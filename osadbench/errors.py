@@ -1,5 +1,8 @@
 """Every error that osadbench raises on purpose, under one root.
 
+What ends a cell or the program from outside, a timeout or a signal, is no error of these: it must
+pass every ``except Exception`` of a method.
+
 Each message says in one line what was expected, what came, and what to do. The command line prints
 it without a traceback and exits with the class's ``exit_code``.
 """
@@ -13,15 +16,18 @@ __all__ = [
     "CacheError",
     "CheckFailedError",
     "ContractError",
+    "DamagedRecordError",
     "DataError",
     "NotFittedError",
     "OsadbenchError",
+    "OtherSchemaError",
     "ParameterError",
     "PluginError",
     "PrecheckError",
     "StoreError",
     "UsageError",
     "WeightsError",
+    "WorkerDiedError",
     "did_you_mean",
 ]
 
@@ -64,6 +70,14 @@ class StoreError(PrecheckError):
     """A result store that cannot be read or written."""
 
 
+class OtherSchemaError(StoreError):
+    """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
+
+
+class DamagedRecordError(StoreError):
+    """A record, or its file of scores, that is not what was once written."""
+
+
 class CacheError(PrecheckError):
     """A cache folder that cannot be written."""
 
@@ -80,6 +94,10 @@ class ContractError(OsadbenchError, ValueError):
 
 class NotFittedError(ContractError):
     """``score`` was called before ``fit``."""
+
+
+class WorkerDiedError(OsadbenchError):
+    """A worker ended before its result came, for want of memory or by a crash in native code."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

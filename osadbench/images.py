@@ -62,7 +62,7 @@ class Region(NamedTuple):
         return f"{path}#xywh={self.left},{self.top},{self.width},{self.height}"
 
     def cut(self, image: UInt8Array) -> UInt8Array:
-        """Return this part of an image ``(H, W, 3)``.
+        """Return this part of an image ``(H, W)`` or ``(H, W, C)``, as a view.
 
         Raises:
             ValueError: It reaches beyond the image, or is empty.

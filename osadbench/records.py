@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 import pydantic
 
-from osadbench.errors import StoreError
+from osadbench.errors import OtherSchemaError
 from osadbench.types import Record
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = [
     "PLACE",
     "SCHEMA",
-    "OtherSchemaError",
     "Pool",
     "by_place",
     "from_json",
@@ -30,10 +29,6 @@ __all__ = [
     "to_frame",
     "to_json",
 ]
-
-
-class OtherSchemaError(StoreError):
-    """A record whose layout this osadbench does not read: a newer one's, or one given up since."""
 
 
 #: What records are sorted by: the order of tables, as far as one field after the other gives it.

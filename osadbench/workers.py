@@ -7,13 +7,11 @@ import warnings
 from collections.abc import Callable, Generator, Iterable
 from typing import TypeVar
 
-__all__ = ["WorkerDiedError", "in_workers"]
+from osadbench.errors import WorkerDiedError
+
+__all__ = ["in_workers"]
 
 T = TypeVar("T")
-
-
-class WorkerDiedError(Exception):
-    """A worker ended before its result came, for want of memory or by a crash in native code."""
 
 
 def in_workers(

@@ -244,6 +244,14 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
         (["table", "dra-22"], "the data hold no dra-22: of this paper there are dra-1"),
         (["table", "dra-6"], "the data hold no dra-6"),
         (["table", "dar"], "no table 'dar': "),
+        (
+            ["table", "dra-2", "--published", "--figure", "x.pdf", "--preset", "paper"],
+            "--published prints the paper's values alone, without results: drop --preset and --fig",
+        ),
+        (
+            ["table", "dra-5", "-o", "x"],
+            "dra-5 prints the paper's values alone, without results",
+        ),
         (["table", "dra-2", "--preset", "frosen"], "no preset 'frosen': did you mean frozen"),
         (["plan", "--table", "dra-5"], "dra-5 counts the datasets' images and has no results"),
         (["plan", "--table", "dra-2", "-p", "hard"], "--table says itself what -p would say"),

@@ -9,6 +9,7 @@ EXIT_CODES = {
     "OsadbenchError": 1,
     "ContractError": 1,
     "NotFittedError": 1,
+    "WorkerDiedError": 1,
     "UsageError": 2,
     "ParameterError": 2,
     "PluginError": 2,
@@ -16,6 +17,8 @@ EXIT_CODES = {
     "DataError": 3,
     "WeightsError": 3,
     "StoreError": 3,
+    "OtherSchemaError": 3,
+    "DamagedRecordError": 3,
     "CacheError": 3,
     "CheckFailedError": 4,
 }

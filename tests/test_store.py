@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 from osadbench.cache import write_atomically
-from osadbench.errors import PrecheckError, StoreError
-from osadbench.store import DamagedRecordError, MergeReport, ScoreTable, Store, to_frame
+from osadbench.errors import DamagedRecordError, PrecheckError, StoreError
+from osadbench.records import to_frame
+from osadbench.scores import ScoreTable
+from osadbench.store import MergeReport, Store
 from osadbench.types import Record
 
 GOLDEN = Path(__file__).parent / "golden"

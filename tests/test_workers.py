@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from osadbench.errors import StoreError
-from osadbench.workers import WorkerDiedError, in_workers
+from osadbench.errors import StoreError, WorkerDiedError
+from osadbench.workers import in_workers
 
 
 def whoami(number: int) -> tuple[int, int]:

@@ -38,6 +38,9 @@ __all__ = ["COMMANDS", "echo_table"]
 
 logger = logging.getLogger("osadbench")
 
+#: Options that say something of results of ours.
+_OF_RESULTS = ("output", "preset", "allow_mixed", "figure")
+
 
 @click.command()
 @click.argument("name")
@@ -66,9 +69,15 @@ def table(
 
     NAME is a table, such as dra-2 (DRA's Table 2), or a sweep, such as devnet-samples; osadbench
     run --table NAME computes what it needs. dra-5 and devnet-1 are the sizes of the datasets. A
-    difference is within both spreads (=) if it is at
-    most the sum of both standard deviations.
+    difference is within both spreads (=) if it is at most the sum of both standard deviations.
     """
+    given = context.get_parameter_source
+    ours = [o for o in _OF_RESULTS if given(o) is not ParameterSource.DEFAULT]
+    if ours and (only or name in published.COUNT_TABLES):
+        what = "--published" if only else name
+        raise UsageError(
+            f"{what} prints the paper's values alone, without results: drop {_options(ours)}"
+        )
     if name in published.COUNT_TABLES:
         click.echo(render_counts(name, published.dataset_counts(name), format_), nl=False)
         return
@@ -77,12 +86,15 @@ def table(
         _echo_published(experiment, format_)
         return
     # Without results, a table has the paper's values all the same; a folder that is named is meant.
-    is_default = context.get_parameter_source("output") is ParameterSource.DEFAULT
-    records = [] if is_default and not output.is_dir() else read_store(output)[1]
+    records = read_store(output)[1] if "output" in ours or output.is_dir() else []
     built = echo_table(experiment, records, output, format_, preset=preset, allow_mixed=allow_mixed)
     if figure is not None:
         save_figure(built, experiment, figure)
         logger.info("wrote %s", figure)
+
+
+def _options(names: Sequence[str]) -> str:
+    return " and ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _echo_published(experiment: Experiment, format_: str) -> None:

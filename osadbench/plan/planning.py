@@ -10,7 +10,7 @@ from pathlib import Path
 
 from osadbench.datasets import Dataset
 from osadbench.datasets.outliers import Outliers, find_outliers
-from osadbench.errors import UsageError
+from osadbench.errors import DamagedRecordError, UsageError
 from osadbench.localisation import PROVENANCE, is_localised
 from osadbench.plan.cell import Cell
 from osadbench.plan.columns import Column, columns_of
@@ -24,14 +24,14 @@ from osadbench.plan.splits import (
 )
 from osadbench.registry import METHODS
 from osadbench.settings import Engine
-from osadbench.store import DamagedRecordError, Store
+from osadbench.store import Store
 from osadbench.types import Manifest, Record
 from osadbench.weights import WeightsFile, find_weights
 
 __all__ = ["RERUN_POLICIES", "Estimate", "Lack", "Plan", "join_plans", "make_plan"]
 
-#: Which cells are computed: those without a finished record, the failed ones among them or not,
-#: every one, or none at all.
+#: Which cells are computed: those without a record that is done or skipped; of these only the
+#: failed ones; every one; none at all.
 RERUN_POLICIES = ("missing", "failed", "all", "none")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.errors import UsageError
+from osadbench.report.drawing import save_figure_file, writing
 from osadbench.report.tex import escape
 from osadbench.stats import indistinguishable
 
@@ -83,16 +84,11 @@ def save_diagram(diagram: Diagram, path: str | Path) -> None:
         raise UsageError(f"expected a diagram's file to end in {', '.join(SUFFIXES)}, got {target}")
     if len(diagram.names) < 2:
         raise UsageError(f"expected 2 or more methods to draw, got {len(diagram.names)}")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.suffix.lower() == ".tex":
+    if target.suffix.lower() == ".tex":
+        with writing(target):
             target.write_text(as_tikz(diagram), encoding="utf-8")
-        else:
-            _draw(list(_parts(diagram)), target)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {target} ({error.strerror or error}): name another file"
-        ) from None
+    else:
+        _draw(list(_parts(diagram)), target)
 
 
 def as_tikz(diagram: Diagram) -> str:
@@ -122,9 +118,8 @@ def _draw(parts: Sequence[_Part], path: Path) -> None:
         for spot in (part.points if isinstance(part, _Line) else [(part.x, part.y)])
     ]
     (left, right), (low, high) = ((min(side), max(side)) for side in zip(*spots, strict=True))
-    # Type 42: text that can be searched and edited. The size is that of the lines; texts beside
-    # them are measured at the end.
-    with matplotlib.rc_context({"pdf.fonttype": 42, "font.size": 10}):
+    # The size is that of the lines; texts beside them are measured at the end.
+    with matplotlib.rc_context({"font.size": 10}):
         figure = Figure(figsize=((right - left) / 2.54, (high - low) / 2.54))
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0, 0, 1, 1), xlim=(left, right), ylim=(low, high))
@@ -136,9 +131,7 @@ def _draw(parts: Sequence[_Part], path: Path) -> None:
             else:
                 across, up = _ALIGNMENTS[part.anchor]
                 axes.text(part.x, part.y, part.text, ha=across, va=up, parse_math=False)
-        # Without a date the same diagram gives the same bytes.
-        dateless = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {}
-        figure.savefig(path, dpi=200, bbox_inches="tight", pad_inches=0.08, metadata=dateless)
+        save_figure_file(figure, path, dpi=200, bbox_inches="tight", pad_inches=0.08)
 
 
 def _parts(diagram: Diagram) -> Iterator[_Part]:

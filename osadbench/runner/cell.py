@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from osadbench.errors import ContractError, PrecheckError
+from osadbench.errors import ContractError, DamagedRecordError, PrecheckError
 from osadbench.localisation import PROVENANCE, localise
 from osadbench.method import Method
 from osadbench.metrics import PIXEL_AUROC, compute_metrics
@@ -32,7 +32,7 @@ from osadbench.runner.limits import (
     time_limit,
 )
 from osadbench.runner.record import record_of, score_table
-from osadbench.store import DamagedRecordError, Store
+from osadbench.store import Store
 from osadbench.types import FloatArray, Record
 
 __all__ = ["run_cell", "write_failure"]

@@ -9,12 +9,13 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from osadbench.errors import WorkerDiedError
 from osadbench.plan import Cell
 from osadbench.runner.cell import run_cell, write_failure
 from osadbench.runner.record import record_of
 from osadbench.store import Store
 from osadbench.types import Record
-from osadbench.workers import WorkerDiedError, in_workers
+from osadbench.workers import in_workers
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -9,7 +9,7 @@ import numpy as np
 from osadbench.params import digest
 from osadbench.plan import Cell
 from osadbench.provenance import collect_provenance
-from osadbench.store import ScoreTable
+from osadbench.scores import ScoreTable
 from osadbench.types import FloatArray, Record
 
 __all__ = ["record_of", "score_table"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.cache import writing_remedy
-from osadbench.errors import StoreError
+from osadbench.errors import DamagedRecordError, StoreError
 from osadbench.records import Pool, from_json
 from osadbench.store.index import Stamp
 from osadbench.types import Record
@@ -20,7 +20,6 @@ from osadbench.types import Record
 __all__ = [
     "AGAIN",
     "KEY",
-    "DamagedRecordError",
     "File",
     "Listing",
     "leftovers",
@@ -45,10 +44,6 @@ AGAIN = "run the same command again to compute it anew"
 #: A file's bytes and its stamp just before they were read; None where there is no such file; or why
 #: it cannot be read.
 File = tuple[bytes, Stamp] | StoreError | None
-
-
-class DamagedRecordError(StoreError):
-    """A record, or its file of scores, that is not what was once written."""
 
 
 class Listing(NamedTuple):

@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.cache import write_atomically
-from osadbench.errors import StoreError
+from osadbench.errors import DamagedRecordError, StoreError
 from osadbench.records import SCHEMA, by_place, from_json, to_json
 from osadbench.scores import ScoreTable
 from osadbench.store.files import (
     AGAIN,
     KEY,
-    DamagedRecordError,
     leftovers,
     list_cells,
     parse_record,

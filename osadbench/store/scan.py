@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 
-from osadbench.errors import StoreError
-from osadbench.records import OtherSchemaError, Pool
+from osadbench.errors import OtherSchemaError, StoreError, WorkerDiedError
+from osadbench.records import Pool
 from osadbench.store.files import parse_record, read_files, stamp_of
 from osadbench.store.index import (
     INDEX_FILE,
@@ -24,7 +24,7 @@ from osadbench.store.index import (
     write_index,
 )
 from osadbench.types import Record
-from osadbench.workers import WorkerDiedError, in_workers
+from osadbench.workers import in_workers
 
 __all__ = [
     "CALLS_PER_WORKER",

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from osadbench.errors import StoreError, UsageError
+from osadbench.errors import UsageError
 from osadbench.experiments import Experiment
 from osadbench.metrics import METRICS
 from osadbench.params import parse_component
+from osadbench.report.drawing import save_figure_file
 from osadbench.report.published.parts import ComparedRow, ComparedTable
 
 if TYPE_CHECKING:
@@ -44,18 +45,13 @@ def save_figure(table: ComparedTable, experiment: Experiment, path: Path) -> Non
         path: A file that ends in ``.pdf`` or ``.png``.
 
     Raises:
-        UsageError: Another ending, an experiment that sweeps over nothing, or nothing to draw.
-        StoreError: The file can't be written.
+        UsageError: Another ending, an experiment that sweeps over nothing, nothing to draw, or a
+            file that can't be written.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--figure expects a file that ends in .pdf or .png, got {path}")
     figure = sweep_figure(table, experiment)
-    try:
-        # No time of day in it: the same results give the same file.
-        stamp = {"CreationDate": None} if path.suffix.lower() == ".pdf" else {}
-        figure.savefig(path, dpi=150, metadata=stamp)
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    save_figure_file(figure, path, dpi=150)
 
 
 def sweep_figure(table: ComparedTable, experiment: Experiment) -> Figure:
