@@ -12,6 +12,7 @@ from osadbench.types import ImageRecord, Manifest, Split
 
 __all__ = [
     "check_manifest",
+    "check_pool",
     "check_request",
     "draw_order",
     "make_splits",
@@ -40,6 +41,21 @@ def check_request(seeds: Sequence[int], shots: Sequence[int]) -> tuple[list[int]
             "none run on the same splits"
         )
     return sorted(set(seeds)), sorted(set(shots))
+
+
+def check_pool(protocol: str, pool: int, shots: Sequence[int]) -> None:
+    """Check that a pool of labelled anomalies holds those of every number of shots.
+
+    A pool that grew with the shots would give one protocol several test sets.
+
+    Raises:
+        UsageError: There are more shots.
+    """
+    if max(shots) > pool:
+        raise UsageError(
+            f"{max(shots)} shots need a pool of as many labelled anomalies, got {pool}: ask for "
+            f"{protocol}[pool={max(shots)}], whose numbers of shots share one test set"
+        )
 
 
 def refuse_known_classes(protocol: str, known_classes: Sequence[str] | None) -> None:

@@ -13,6 +13,7 @@ from osadbench.params import Params as BaseParams
 from osadbench.protocol import Protocol
 from osadbench.protocols._draw import (
     check_manifest,
+    check_pool,
     check_request,
     draw_order,
     make_splits,
@@ -96,15 +97,16 @@ class Contamination(Protocol):
         check_manifest(manifest)
         params = cast(ContaminationParams, self.params)
         n_normals = len(manifest.select(split="train", label=0))
-        pool = max(params.pool, *shots)
+        pool = params.pool
         added, removed = (contaminating(n_normals, r) for r in (params.rate, params.max_rate))
         anomalies = manifest.select(split="test", label=1)
-        if pool + removed >= len(anomalies):
+        if (needed := max(pool, *shots)) + removed >= len(anomalies):
             raise DataError(
-                f"{manifest.name} has {len(anomalies)} anomalies, but {pool} labelled ones and "
+                f"{manifest.name} has {len(anomalies)} anomalies, but {needed} labelled ones and "
                 f"{removed} unlabelled ones (rate {params.max_rate:g} of {n_normals} normals) must "
                 "leave some to test: ask for a smaller max_rate, pool or number of shots"
             )
+        check_pool(self.name, pool, shots)
         drawn = {
             seed: draw_order("general", manifest, "", seed, anomalies)[: pool + removed]
             for seed in seeds

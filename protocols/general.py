@@ -12,6 +12,7 @@ from osadbench.params import Params as BaseParams
 from osadbench.protocol import Protocol
 from osadbench.protocols._draw import (
     check_manifest,
+    check_pool,
     check_request,
     draw_order,
     make_splits,
@@ -28,7 +29,7 @@ class GeneralParams(BaseParams):
 
     Attributes:
         pool: Labelled anomalies that are drawn before any number of shots is looked at; all of them
-            leave the test set. More shots than this enlarge it.
+            leave the test set. No number of shots may be larger.
     """
 
     pool: int = pydantic.Field(default=10, ge=1)
@@ -60,9 +61,10 @@ class General(Protocol):
         seeds, shots = check_request(seeds, shots)
         check_manifest(manifest)
         anomalies = manifest.select(split="test", label=1)
-        pool = max(cast(GeneralParams, self.params).pool, *shots)
-        if pool >= len(anomalies):
-            raise DataError(_too_few(manifest, len(anomalies), pool, max(shots)))
+        pool = cast(GeneralParams, self.params).pool
+        if (needed := max(pool, *shots)) >= len(anomalies):
+            raise DataError(_too_few(manifest, len(anomalies), needed, max(shots)))
+        check_pool(self.name, pool, shots)
         drawn = {
             seed: draw_order(self.name, manifest, "", seed, anomalies)[:pool] for seed in seeds
         }

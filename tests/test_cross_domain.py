@@ -138,9 +138,8 @@ def test_a_record_names_source_and_target(ask: Any, tmp_path: Path) -> None:
     record = run(ask("goes-on", **only("grain", "disc")), tmp_path)["goes-on grain->disc"]
     assert (record.status, record.category, record.known_class) == ("done", "disc", "")
     assert record.protocol == "cross-domain[epochs=3]"
-    (source,) = {s.manifest_digest for s in make_splits(ask(**only("disc", "grain")))} - {
-        record.split["manifest"]
-    }
+    splits = make_splits(ask(**only("disc", "grain")))
+    (source,) = {s.manifest_digest for _, s in splits} - {record.split["manifest"]}
     assert record.split["adaptation"] == {
         "source": "grain",
         "source_manifest": source,
@@ -176,20 +175,20 @@ def test_splits_that_were_saved_find_their_source(ask: Any, tmp_path: Path) -> N
     splits = tuple(make_splits(ask(**only("grain", "disc"))))
     assert len(splits) == 2
     plan = make_plan(ask("goes-on", splits=splits), Store(tmp_path))
-    assert {cell.split for cell in plan.cells} == set(splits)
+    assert {(cell.protocol, cell.split) for cell in plan.cells} == set(splits)
     with pytest.raises(
         DataError,
         match=r"synthetic/grain->disc cross-domain 5-shot seed 0 is trained on synthetic/grain: "
         "ask for that too, by -d synthetic/grain",
     ):
         make_plan(ask("goes-on", splits=splits, **only("disc")), Store(tmp_path))
-    (split,) = [split for split in splits if split.row == "grain->disc"]
+    (split,) = [split for _, split in splits if split.row == "grain->disc"]
     assert split.adaptation is not None
     stale = replace(split, adaptation=replace(split.adaptation, source_digest="0" * 64))
     with pytest.raises(
         DataError, match=r"splits of synthetic/grain were made for other images \(manifest 0000"
     ):
-        make_plan(ask("goes-on", splits=(stale,)), Store(tmp_path))
+        make_plan(ask("goes-on", splits=(("cross-domain", stale),)), Store(tmp_path))
 
 
 def test_one_category_alone_is_refused(ask: Any, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_every_method_meets_every_split(ask: Any, store: Store) -> None:
     protocols = (Component("general", {"pool": "2"}), Component("hard"))
     request = ask(protocols=protocols, shots=(1, 2), known_classes=None)
     plan = make_plan(request, store)
-    splits = {split.digest for split in make_splits(request)}
+    splits = {split.digest for _, split in make_splits(request)}
     assert len(splits) == 2 * 2 * (1 + 4)
     assert len({cell.key for cell in plan.cells}) == len(plan.cells) == 2 * 20 + 10
     assert plan.pending == plan.cells
@@ -419,6 +419,12 @@ def test_given_splits_give_the_same_cells(ask: Any, store: Store) -> None:
     given = dataclasses.replace(request, protocols=(), splits=splits[2:5])
     keys = [cell.key for cell in make_plan(request, store).cells]
     assert [cell.key for cell in make_plan(given, store).cells] == keys[2:5]
+
+
+def test_given_splits_keep_the_parameters_of_their_protocol(ask: Any, store: Store) -> None:
+    request = ask("mean", protocols=(Component("general", {"pool": "3"}),), known_classes=None)
+    given = dataclasses.replace(request, protocols=(), splits=tuple(make_splits(request)))
+    assert {cell.protocol for cell in make_plan(given, store).cells} == {"general[pool=3]"}
 
 
 def test_given_splits_of_other_images_are_refused(ask: Any, store: Store) -> None:

@@ -30,8 +30,17 @@ def test_one_shot_alone_has_the_same_test_set() -> None:
     assert split_all("hard", manifest, shots=[1])[0] in split_all("hard", manifest)
 
 
-def test_more_shots_than_the_pool_enlarge_it() -> None:
-    five, twelve = split_all("general", make_manifest(), shots=[12, 5], pool=3)
+@pytest.mark.parametrize("name", ["general", "contamination"])
+def test_more_shots_than_the_pool_are_refused(name: str) -> None:
+    manifest = make_manifest({"hole": 20, "crack": 40})
+    message = rf"12 shots need a pool of as many .*, got 11: ask for {name}\[pool=12\]"
+    with pytest.raises(UsageError, match=message):
+        split_all(name, manifest, shots=[5, 12], pool=11)
+    assert split_all(name, manifest, shots=[5, 12], pool=12)
+
+
+def test_all_shots_of_a_pool_share_the_test_set() -> None:
+    five, twelve = split_all("general", make_manifest(), shots=[12, 5], pool=12)
     assert len(twelve.train_anomalies) == 12 and twelve.test == five.test
     assert len(five.test) == 6 + 30 - 12
 

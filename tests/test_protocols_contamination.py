@@ -79,8 +79,8 @@ def test_fewer_shots_change_neither_the_test_set_nor_what_is_added(manifest: Man
     assert one.train_anomalies == ten.train_anomalies[:1]
 
 
-def test_more_shots_than_the_pool_enlarge_it(manifest: Manifest) -> None:
-    few, many = split_all("contamination", manifest, shots=[5, 12], pool=3)
+def test_all_shots_of_a_pool_share_the_test_set(manifest: Manifest) -> None:
+    few, many = split_all("contamination", manifest, shots=[5, 12], pool=12)
     assert len(many.train_anomalies) == 12 and few.test == many.test
     assert not unlabelled(manifest, few) & set(many.train_anomalies)
 
@@ -104,5 +104,5 @@ def test_too_few_anomalies(manifest: Manifest) -> None:
     )
     with pytest.raises(DataError, match=message):
         split_all("contamination", manifest, shots=[31], rate=0.05)
-    assert split_all("contamination", manifest, shots=[30], rate=0.05)
-    assert split_all("contamination", manifest, shots=[31], rate=0.05, max_rate=0.15)
+    assert split_all("contamination", manifest, shots=[30], rate=0.05, pool=30)
+    assert split_all("contamination", manifest, shots=[31], rate=0.05, max_rate=0.15, pool=31)

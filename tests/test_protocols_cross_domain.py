@@ -149,8 +149,9 @@ def test_splits_on_disk_keep_the_source(
     box: Manifest, others: list[Manifest], tmp_path: Path
 ) -> None:
     splits = tuple(split_among(box, others))
-    write_splits(tmp_path / "splits.json", splits)
-    assert read_splits(tmp_path / "splits.json") == splits
+    labelled = tuple(("cross-domain[epochs=3]", split) for split in splits)
+    write_splits(tmp_path / "splits.json", labelled)
+    assert read_splits(tmp_path / "splits.json") == labelled
     with pytest.raises(TypeError, match="unexpected keyword argument 'more'"):
         values = splits[0].to_dict()
         values["adaptation"]["more"] = 1

@@ -123,9 +123,11 @@ def make_request(options: dict[str, Any], *, with_methods: bool = True) -> Reque
     )
 
 
-def _datasets(options: dict[str, Any], splits: Sequence[Split] | None) -> list[Component]:
+def _datasets(
+    options: dict[str, Any], splits: Sequence[tuple[str, Split]] | None
+) -> list[Component]:
     if not options["datasets"] and splits is not None:
-        names = (place_name(split.dataset, split.category) for split in splits)
+        names = (place_name(split.dataset, split.category) for _, split in splits)
         return [Component(name) for name in dict.fromkeys(names)]
     texts = options["datasets"] or (DEFAULTS["dataset"],)
     datasets = component_list(texts, dataset_names(), "dataset")
@@ -223,7 +225,7 @@ def _with_settings(
     return chosen, engine
 
 
-def _read_splits(options: dict[str, Any]) -> tuple[Split, ...] | None:
+def _read_splits(options: dict[str, Any]) -> tuple[tuple[str, Split], ...] | None:
     path = options.get("splits")
     if path is None:
         return None

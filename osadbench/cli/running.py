@@ -144,10 +144,10 @@ def split(save: Path | None, **options: Any) -> None:
     request = make_request(options, with_methods=False)
     _say(assumptions(options))
     splits = make_splits(request)
-    for item in splits:
+    for label, item in splits:
         click.echo(
-            f"{item.digest[:12]}  {split_title(item)}: train {len(item.train_normals)} normal + "
-            f"{len(item.train_anomalies)} anomalous, test {len(item.test)}"
+            f"{item.digest[:12]}  {split_title(item, label)}: train {len(item.train_normals)} "
+            f"normal + {len(item.train_anomalies)} anomalous, test {len(item.test)}"
         )
     if save is not None:
         write_splits(save, splits)

@@ -209,7 +209,7 @@ def _cells(
     columns: Sequence[Column],
     weights: Mapping[tuple[str, str], WeightsFile],
 ) -> Iterable[Cell]:
-    protocols = protocols_of(request)
+    protocols = protocols_of(request.protocols)
     found = list(manifests_of(request))
     for dataset, manifest in found:
         others = categories_of(found, manifest)

@@ -35,7 +35,8 @@ class Request:
         preset: Name of the preset.
         engine: Engine settings that differ from the preset.
         cache: Cache folder.
-        splits: Splits to use instead of the protocols' own, or None.
+        splits: Splits to use instead of the protocols' own, each behind its protocol's label; or
+            None.
         outliers: Dataset or folder of the external outliers; None for the dataset's own choice.
         localise: Whether the pixel AUROC is wanted too. No part of a cell's key, since it changes
             no score; a cell that is done without it runs again.
@@ -51,6 +52,6 @@ class Request:
     data_root: Path | None = None
     known_classes: tuple[str, ...] | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
-    splits: tuple[Split, ...] | None = None
+    splits: tuple[tuple[str, Split], ...] | None = None
     outliers: str | None = None
     localise: bool = False

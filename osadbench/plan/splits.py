@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from osadbench.datasets import Dataset, open_dataset
@@ -32,22 +31,21 @@ def protocol_label(protocol: Component) -> str:
     Raises:
         UsageError: There is no such protocol or parameter.
     """
-    request = Request((), (protocol,), (), seeds=(), shots=(), preset="frozen", cache=Path())
-    return protocols_of(request)[0][0]
+    return protocols_of([protocol])[0][0]
 
 
-def make_splits(request: Request) -> list[Split]:
-    """Return the splits of a request.
+def make_splits(request: Request) -> list[tuple[str, Split]]:
+    """Return the splits of a request, each behind the label of its protocol.
 
     Raises:
         UsageError: An unknown name or a wrong value.
         DataError: Data that are not there, or that the protocol can't split.
     """
-    protocols, found = protocols_of(request), list(manifests_of(request))
+    protocols, found = protocols_of(request.protocols), list(manifests_of(request))
     return [
-        split
+        labelled
         for _, manifest in found
-        for _, split in splits_of(request, protocols, manifest, categories_of(found, manifest))
+        for labelled in splits_of(request, protocols, manifest, categories_of(found, manifest))
     ]
 
 
@@ -100,10 +98,14 @@ def source_of(split: Split, categories: Mapping[str, Manifest]) -> Manifest | No
     return source
 
 
-def protocols_of(request: Request) -> list[tuple[str, Protocol]]:
-    """Return the protocols under their names with the parameters that the user changed."""
+def protocols_of(choices: Iterable[Component]) -> list[tuple[str, Protocol]]:
+    """Return protocols under their labels: their names with the parameters that differ.
+
+    Raises:
+        UsageError: There is no such protocol or parameter.
+    """
     protocols = []
-    for choice in request.protocols:
+    for choice in choices:
         cls: type[Protocol] = PROTOCOLS.get(choice.name)
         given = resolve_params(cls.Params, choice.name, choice.given)
         default = cls().params.model_dump()
@@ -143,12 +145,15 @@ def splits_of(
             yield label, split
 
 
-def _given_splits(splits: Sequence[Split], manifest: Manifest) -> Iterable[tuple[str, Split]]:
-    chosen = [s for s in splits if (s.dataset, s.category) == (manifest.dataset, manifest.category)]
-    for split in chosen:
+def _given_splits(
+    splits: Iterable[tuple[str, Split]], manifest: Manifest
+) -> Iterable[tuple[str, Split]]:
+    for label, split in splits:
+        if (split.dataset, split.category) != (manifest.dataset, manifest.category):
+            continue
         if split.manifest_digest != manifest.digest:
             raise DataError(_other_images(manifest.name, split.manifest_digest, manifest.digest))
-        yield split.protocol, split
+        yield label, split
 
 
 def _other_images(name: str, wanted: str, found: str) -> str:
