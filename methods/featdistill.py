@@ -9,8 +9,8 @@ import pydantic
 
 from osadbench.nn import distillation, heads
 from osadbench.nn.distillation_method import DistillationMethod, DistillationParams
-from osadbench.nn.taps import Tap
 from osadbench.registry import register_method
+from osadbench.taps import Tap
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

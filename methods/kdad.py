@@ -9,8 +9,8 @@ import pydantic
 
 from osadbench.nn import distillation
 from osadbench.nn.distillation_method import DistillationMethod, DistillationParams
-from osadbench.nn.taps import Tap
 from osadbench.registry import register_method
+from osadbench.taps import Tap
 from osadbench.types import Split
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from osadbench.errors import ContractError
 from osadbench.nn import images as nn_images
 from osadbench.nn import localise, patch_memory
 from osadbench.nn.feature_method import FeatureMethod
-from osadbench.nn.taps import Tap
 from osadbench.params import Params
 from osadbench.registry import register_method
+from osadbench.taps import Tap
 from osadbench.types import Float32Array, FloatArray, ImageSequence, LazyImages
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ __all__ = [
     "WeightsError",
     "WorkerDiedError",
     "did_you_mean",
+    "one_line",
 ]
 
 
@@ -98,6 +99,12 @@ class NotFittedError(ContractError):
 
 class WorkerDiedError(OsadbenchError):
     """A worker ended before its result came, for want of memory or by a crash in native code."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's kind and the first line of its message, such as ``"OSError: no disk"``."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

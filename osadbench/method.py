@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -26,6 +26,7 @@ from osadbench import settings
 from osadbench.errors import ContractError, NotFittedError, ParameterError
 from osadbench.params import Params as BaseParams
 from osadbench.params import resolve_params
+from osadbench.taps import LAST, Tap
 from osadbench.types import Float32Array, FloatArray, ImageSequence, Split, UInt8Array
 
 __all__ = ["Method", "check_adaptation_data", "check_images", "check_training_data", "clone"]
@@ -46,6 +47,13 @@ class Method(ABC):
         is_control: Whether the method learns nothing, on purpose.
         uses_backbone: Whether the engine's backbone and its weights change the scores; a property
             where that depends on the parameters.
+        taps: The stages that are read of that backbone.
+        reads_pixels: Whether a network of the method's own trains on the images themselves. It then
+            gets the engine's device and as many threads as the cell may have. A property where that
+            depends on the parameters.
+
+    Attributes (after ``fit``):
+        notes_: Remarks on the fit, one line each, for the record and the tables.
 
     Args:
         seed: Seed of everything random in the method; any integer of 0 or more.
@@ -61,6 +69,10 @@ class Method(ABC):
     supervised: ClassVar[bool] = True
     is_control: ClassVar[bool] = False
     uses_backbone: bool = False
+    taps: ClassVar[tuple[Tap, ...]] = (LAST,)
+    reads_pixels: bool = False
+
+    notes_: Sequence[str] = ()
 
     def __init__(
         self, *, seed: int = 0, engine: settings.Engine | str = "frozen", **params: Any

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
-from osadbench.errors import PluginError, UsageError, did_you_mean
+from osadbench.errors import PluginError, UsageError, did_you_mean, one_line
 
 __all__ = ["METHODS", "PROTOCOLS", "Entry", "Registry", "register_method", "register_protocol"]
 
@@ -130,7 +130,7 @@ class Registry:
             return load()
         except Exception as error:
             raise PluginError(
-                f"{self.kind} {name!r} of {entry.origin} cannot be loaded: {_short(error)}"
+                f"{self.kind} {name!r} of {entry.origin} cannot be loaded: {one_line(error)}"
             ) from error
 
     def _found(self) -> Iterable[tuple[Entry, Callable[[], Any]]]:
@@ -157,7 +157,7 @@ class Registry:
             # The stem stands in for the name that could not be read; plug-in files are for both
             # kinds, and a broken one is shown once.
             if builtin or self.kind == "method":
-                yield Entry(path.stem, str(path), error=_short(error), builtin=builtin), _never
+                yield Entry(path.stem, str(path), error=one_line(error), builtin=builtin), _never
             return
         for name, summary in names:
 
@@ -233,17 +233,12 @@ def _error_of(load: Callable[[], Any]) -> str | None:
         load()
     # A script that ends with sys.exit() must not end the listing.
     except (Exception, SystemExit) as error:
-        return _short(error)
+        return one_line(error)
     return None
 
 
 def _never() -> Any:
     raise ImportError("the file could not be read")
-
-
-def _short(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
 
 
 def _first_line(text: str | None) -> str:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from osadbench import errors
-from osadbench.errors import OsadbenchError, did_you_mean
+from osadbench.errors import OsadbenchError, did_you_mean, one_line
 
 EXIT_CODES = {
     "OsadbenchError": 1,
@@ -25,7 +25,7 @@ EXIT_CODES = {
 
 
 def test_every_error_has_one_root_and_its_exit_code() -> None:
-    classes = {name: getattr(errors, name) for name in errors.__all__ if name != "did_you_mean"}
+    classes = {name: getattr(errors, name) for name in errors.__all__ if name.endswith("Error")}
     assert all(issubclass(cls, OsadbenchError) for cls in classes.values())
     assert {name: cls.exit_code for name, cls in classes.items()} == EXIT_CODES
 
@@ -34,6 +34,18 @@ def test_contract_errors_are_value_errors() -> None:
     # So that code written against scikit-learn's conventions catches them.
     with pytest.raises(ValueError, match="as it is"):
         raise errors.NotFittedError("as it is")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError("no disk\nleft"), "OSError: no disk"),
+        (ValueError("\n here "), "ValueError: here"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_an_error_in_one_line(error: Exception, text: str) -> None:
+    assert one_line(error) == text
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ LEVELS = {
     "params": 0,
     "progress": 0,
     "seeds": 0,
+    "taps": 0,
     "types": 0,
     "cache": 1,
     "images": 1,
@@ -57,7 +58,7 @@ LEVELS = {
 APART = ({"plan", "runner"}, {"report", "stats"})
 
 PLUGIN_ROOMS = {
-    "methods": {"errors", "method", "nn", "params", "registry", "settings", "types"},
+    "methods": {"errors", "method", "nn", "params", "registry", "settings", "taps", "types"},
     "protocols": {"errors", "params", "protocol", "registry", "seeds", "types"},
 }
 

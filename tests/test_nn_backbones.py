@@ -13,9 +13,9 @@ from torchvision.models import vgg
 
 from osadbench.errors import UsageError
 from osadbench.nn.backbones import Backbone, build_backbone, frozen_backbone
-from osadbench.nn.taps import LAST, Tap
 from osadbench.nn.weights_files import load_state
 from osadbench.settings import Engine, engine
+from osadbench.taps import LAST, Tap
 from osadbench.weights import _HUB_FILES, WeightsFile
 
 RANDOM = WeightsFile("random:0", None, "random")

@@ -21,8 +21,8 @@ from osadbench.nn.images import ArrayImages
 from osadbench.nn.optimise import optimise
 from osadbench.nn.random import isolated_rng
 from osadbench.nn.sampler import NORMAL, OUTLIER, PSEUDO, SEEN
-from osadbench.nn.taps import LAST, Tap
 from osadbench.settings import engine
+from osadbench.taps import LAST, Tap
 from osadbench.testing import toy_images
 from osadbench.types import FloatArray
 

@@ -17,9 +17,9 @@ from osadbench.nn.backbones import Backbone
 from osadbench.nn.feature_method import FeatureMethod
 from osadbench.nn.features import PLAIN, FrozenFeatures
 from osadbench.nn.images import ArrayImages, as_lazy_images
-from osadbench.nn.taps import Tap
 from osadbench.registry import METHODS
 from osadbench.settings import PRESETS, Engine, engine
+from osadbench.taps import Tap
 from osadbench.testing import toy_images
 from osadbench.types import FloatArray, ImageSequence, LazyImages
 

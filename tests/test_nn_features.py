@@ -24,11 +24,11 @@ from osadbench.nn.features import (
 from osadbench.nn.images import ArrayImages, as_lazy_images
 from osadbench.nn.random import isolated_rng
 from osadbench.nn.sampler import NORMAL, OUTLIER, PSEUDO, SEEN
-from osadbench.nn.taps import LAST, Tap
 from osadbench.nn.view_pool import FrozenTrainingSet
 from osadbench.params import digest
 from osadbench.seeds import derive_seed
 from osadbench.settings import Engine, engine
+from osadbench.taps import LAST, Tap
 from osadbench.testing import toy_images
 from osadbench.types import LazyImages
 

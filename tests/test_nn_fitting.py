@@ -28,8 +28,8 @@ from osadbench.nn.sampler import (
     ShuffledSampler,
 )
 from osadbench.nn.schedule import OptimiserParams
-from osadbench.nn.taps import LAST, Tap
 from osadbench.settings import Engine, engine
+from osadbench.taps import LAST, Tap
 from osadbench.testing import toy_images
 
 IMAGES, LABELS = toy_images(14, 6, 64, 1)

@@ -15,10 +15,11 @@ from torch.nn import functional as F
 
 from osadbench.cache import cache_dir
 from osadbench.errors import UsageError, WeightsError, did_you_mean
+from osadbench.nn.device import resolve_device
 from osadbench.nn.random import isolated_rng
-from osadbench.nn.taps import LAST, Tap
 from osadbench.nn.weights_files import load_state, read_state
 from osadbench.settings import Engine
+from osadbench.taps import LAST, Tap
 from osadbench.weights import (
     TORCHVISION_FILES,
     WeightsFile,
@@ -27,7 +28,7 @@ from osadbench.weights import (
     torchvision_file,
 )
 
-__all__ = ["Backbone", "build_backbone", "frozen_backbone", "resolve_weights"]
+__all__ = ["Backbone", "build_backbone", "check_backbone", "frozen_backbone", "resolve_weights"]
 
 #: Seed of ``--weights random``; its identity names it, so a result can be traced to it.
 RANDOM_SEED = 0
@@ -175,6 +176,31 @@ def _frozen(engine: Engine, weights: WeightsFile, device: torch.device) -> Backb
 def frozen_backbone(engine: Engine, device: torch.device) -> Backbone:
     """Return the backbone in eval mode without gradients; one per process, don't change it."""
     return _frozen(engine, resolve_weights(engine), device)
+
+
+def check_backbone(engine: Engine, taps: Sequence[Tap] = (LAST,)) -> None:
+    """Build an engine's backbone and show it one image of its smallest size.
+
+    Raises:
+        UsageError: There is no such backbone, or the image size does not fit it.
+        WeightsError: Its weights are missing or of another network.
+        PrecheckError: The engine's device can't be used.
+    """
+    device = resolve_device(engine)
+    if engine.train_backbone:
+        backbone = build_backbone(engine, resolve_weights(engine)).to(device)
+    else:
+        backbone = frozen_backbone(engine, device)
+    size = engine.image_sizes[-1]
+    try:
+        backbone(torch.zeros((1, 3, size, size), device=device), taps)
+    except (RuntimeError, ValueError, AssertionError) as error:
+        # timm's transformers assert that images have the one size that they were made for.
+        fault = "does not fit" if isinstance(error, AssertionError) else "is too small for"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"image size {size} {fault} backbone {engine.backbone}: {reason}"
+        ) from error
 
 
 def resolve_weights(engine: Engine) -> WeightsFile:

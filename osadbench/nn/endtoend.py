@@ -19,8 +19,8 @@ from osadbench.nn.features import (
     view_pixels,
 )
 from osadbench.nn.sampler import PSEUDO
-from osadbench.nn.taps import LAST, Tap
 from osadbench.settings import Engine
+from osadbench.taps import LAST, Tap
 from osadbench.types import LazyImages
 
 __all__ = ["TrainedFeatures", "TrainingImages"]

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from osadbench.method import Method, check_training_data
 from osadbench.nn import features, random
 from osadbench.nn import images as nn_images
-from osadbench.nn.taps import LAST, Tap
 from osadbench.types import ImageSequence, LazyImages
 
 if TYPE_CHECKING:
@@ -31,16 +30,11 @@ FROZEN_IN_ALL_PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 class FeatureMethod(Method):
-    """A method that learns from the plain views of normal images, and from no labels.
-
-    Class attributes:
-        taps: The stages of the backbone that are read.
-    """
+    """A method that learns from the plain views of normal images, and from no labels."""
 
     engine_settings: ClassVar[Mapping[str, Mapping[str, Any]]] = FROZEN_IN_ALL_PRESETS
     supervised: ClassVar[bool] = False
     uses_backbone: bool = True
-    taps: ClassVar[tuple[Tap, ...]] = (LAST,)
 
     _features: features.FrozenFeatures
 

@@ -18,11 +18,11 @@ from osadbench.nn.augment import pseudo_anomaly, random_rotation
 from osadbench.nn.backbones import Backbone, frozen_backbone, resolve_weights
 from osadbench.nn.device import autocast, resolve_device, resolve_precision
 from osadbench.nn.random import isolated_rng
-from osadbench.nn.taps import LAST, Tap
 from osadbench.params import digest
 from osadbench.progress import progress_bar
 from osadbench.seeds import derive_seed
 from osadbench.settings import Engine
+from osadbench.taps import LAST, Tap
 from osadbench.types import LazyImages
 
 __all__ = [

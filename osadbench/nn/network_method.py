@@ -16,7 +16,6 @@ from osadbench.method import Method
 from osadbench.nn import adapting, fitting, localise
 from osadbench.nn import sampler as samplers
 from osadbench.nn.schedule import OptimiserParams
-from osadbench.nn.taps import LAST, Tap
 from osadbench.params import Params
 from osadbench.types import Float32Array, FloatArray, ImageSequence
 
@@ -37,7 +36,6 @@ class NetworkMethod(Method):
     outer loop, then the pixels where they are read.
 
     Class attributes:
-        taps: The stages of the backbone that are read.
         reads_pixels: Whether the plain pixels, ``(B, 3, S, S)`` of 0 to 1 with S the first image
             size, are read too, or alone where ``uses_backbone`` is False. A method that reads them
             gets no augmented views of them.
@@ -47,7 +45,6 @@ class NetworkMethod(Method):
         losses_: Mean training loss per epoch.
         initial_digest_: Digest of all trained tensors before training.
         fitted_digest_: The same after training.
-        notes_: Remarks on the fit, one line each, for the record and the tables.
 
     Attributes (after ``adapt``):
         adapt_losses_: Mean loss per epoch of the training that went on.
@@ -55,8 +52,6 @@ class NetworkMethod(Method):
 
     Params: ClassVar[type[Params]] = OptimiserParams
     uses_backbone: bool = True
-    reads_pixels: bool = False
-    taps: ClassVar[tuple[Tap, ...]] = (LAST,)
 
     network_: nn.Module
     losses_: list[float]

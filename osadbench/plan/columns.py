@@ -9,7 +9,7 @@ from typing import Any
 from osadbench import settings
 from osadbench.datasets import Dataset
 from osadbench.datasets.outliers import Outliers
-from osadbench.errors import OsadbenchError, ParameterError, PluginError, UsageError
+from osadbench.errors import OsadbenchError, ParameterError, PluginError, UsageError, one_line
 from osadbench.identity import cell_key, fit_seed
 from osadbench.method import Method
 from osadbench.plan.cell import Cell
@@ -141,8 +141,7 @@ def _build(cls: type[Method], engine: Engine, params: Mapping[str, Any]) -> Meth
     except OsadbenchError:
         raise
     except Exception as error:
-        text = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
-        raise PluginError(f"method {cls.name!r} cannot be built: {text}") from error
+        raise PluginError(f"method {cls.name!r} cannot be built: {one_line(error)}") from error
 
 
 def _engines(cls: type[Method], request: Request, dataset: Dataset | None) -> tuple[Engine, Engine]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from osadbench.errors import ContractError, DamagedRecordError, PrecheckError
+from osadbench.errors import ContractError, DamagedRecordError, PrecheckError, one_line
 from osadbench.localisation import PROVENANCE, localise
 from osadbench.method import Method
 from osadbench.metrics import PIXEL_AUROC, compute_metrics
@@ -68,9 +68,8 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
         # Not the method's doing: the cache is full, an image is gone.
         raise
     except (Exception, SystemExit, CellTimeoutError) as error:
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}".rstrip(": ")
         trace = traceback.format_exc()
-        failed = record_of(cell, "failed", reason=reason, trace=trace, provenance=measured)
+        failed = record_of(cell, "failed", reason=one_line(error), trace=trace, provenance=measured)
         return write_failure(cell, store, failed)
     if skipped is not None:
         return store.write(record_of(cell, "skipped", reason=skipped, provenance=measured))
@@ -99,7 +98,7 @@ def _fit_and_score(cell: Cell, method: Method, measured: dict[str, Any]) -> Floa
     started = time.perf_counter()
     scores = method.score(test)
     measured["score_seconds"] = time.perf_counter() - started
-    if notes := [str(note) for note in getattr(method, "notes_", ())]:
+    if notes := [str(note) for note in method.notes_]:
         measured["notes"] = notes
     return _check_scores(scores, len(test))
 

@@ -68,7 +68,7 @@ def where_of(method: Method) -> dict[str, Any]:
 
     For these it also loads torch, so that no fit is charged with the seconds that this takes.
     """
-    if not (method.uses_backbone or _reads_pixels(method)):
+    if not (method.uses_backbone or method.reads_pixels):
         return {"device": "cpu", "precision": None}
     from osadbench.nn.device import device_name, resolve_device, resolve_precision
 
@@ -79,11 +79,6 @@ def where_of(method: Method) -> dict[str, Any]:
     }
 
 
-def _reads_pixels(method: Method) -> bool:
-    """Return whether the method trains a network of its own on the images themselves."""
-    return bool(getattr(method, "reads_pixels", False))
-
-
 def threads_of(method: Method, most: int) -> int:
     """Return the threads that a cell computes on.
 
@@ -91,7 +86,7 @@ def threads_of(method: Method, most: int) -> int:
     of it. A fixed number makes scores independent of the machine's cores and of the cells beside
     it; only where a whole network is trained would that take too long.
     """
-    if _reads_pixels(method):
+    if method.reads_pixels:
         return most
     if not method.uses_backbone:
         return 1

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from osadbench.errors import PrecheckError, UsageError
-from osadbench.method import Method
+from osadbench.errors import PrecheckError
 from osadbench.plan import Cell
 from osadbench.runner.inputs import (
     adaptation_data,
@@ -31,7 +28,12 @@ def precompute(cells: Sequence[Cell]) -> None:
         PrecheckError: Weights, device or cache can't be used.
     """
     methods = [method_of(cell) for cell in cells]
-    _check_backbones(method for method in methods if method.uses_backbone)
+    if used := {(m.engine, m.taps): None for m in methods if m.uses_backbone}:
+        from osadbench.nn.backbones import check_backbone
+
+        # What is wrong with one would be wrong with every cell.
+        for engine, taps in used:
+            check_backbone(engine, taps)
     for cell, method in zip(cells, methods, strict=True):
         try:
             if skip_reason(method, cell.split) is not None:
@@ -47,27 +49,3 @@ def precompute(cells: Sequence[Cell]) -> None:
         except (Exception, SystemExit):  # noqa: S112
             # The cell will fail for the same reason, and its record will say so.
             continue
-
-
-def _check_backbones(methods: Iterable[Method]) -> None:
-    """Build each backbone once: what is wrong with it would be wrong with every cell."""
-    for engine, taps in dict.fromkeys((m.engine, getattr(m, "taps", None)) for m in methods):
-        from osadbench.nn import backbones, device, features
-
-        where = device.resolve_device(engine)
-        if engine.train_backbone:
-            weights = backbones.resolve_weights(engine)
-            backbone = backbones.build_backbone(engine, weights).to(where)
-        else:
-            backbone = backbones.frozen_backbone(engine, where)
-        size = engine.image_sizes[-1]
-        pixels = features.to_tensor(np.zeros((1, size, size, 3), np.uint8)).to(where)
-        try:
-            backbone(pixels) if taps is None else backbone(pixels, taps)
-        except (RuntimeError, ValueError, AssertionError) as error:
-            # timm's transformers assert that images have the one size that they were made for.
-            fault = "does not fit" if isinstance(error, AssertionError) else "is too small for"
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UsageError(
-                f"image size {size} {fault} backbone {engine.backbone}: {reason}"
-            ) from error
