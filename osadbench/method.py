@@ -25,7 +25,7 @@ import numpy.typing as npt
 from osadbench import settings
 from osadbench.errors import ContractError, NotFittedError, ParameterError
 from osadbench.params import Params as BaseParams
-from osadbench.params import resolve_params
+from osadbench.params import resolve_params, value_text
 from osadbench.taps import LAST, Tap
 from osadbench.types import Float32Array, FloatArray, ImageSequence, Split, UInt8Array
 
@@ -103,8 +103,8 @@ class Method(ABC):
         for key in sorted(given.keys() & cls.fixed.keys()):
             if getattr(asked, key) != getattr(params, key):
                 raise ParameterError(
-                    f"{owner} has {key}={_text(cls.fixed[key])} by definition, got "
-                    f"{_text(given[key])}: leave it out, or run the method it is a variant of"
+                    f"{owner} has {key}={value_text(cls.fixed[key])} by definition, got "
+                    f"{value_text(given[key])}: leave it out, or run the method it is a variant of"
                 )
         return params
 
@@ -220,10 +220,6 @@ class Method(ABC):
     def __repr__(self) -> str:
         given = {"seed": self.seed, "engine": self.engine.preset, **self._given}
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in given.items())})"
-
-
-def _text(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 M = TypeVar("M", bound=Method)

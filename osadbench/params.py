@@ -17,11 +17,13 @@ from osadbench.errors import ParameterError, UsageError, did_you_mean
 __all__ = [
     "Params",
     "canonical_json",
+    "component_text",
     "digest",
     "parse_component",
     "parse_setting",
     "resolve_params",
     "split_components",
+    "value_text",
 ]
 
 
@@ -84,6 +86,17 @@ def parse_component(text: str) -> tuple[str, dict[str, str]]:
             raise UsageError(f"expected key=value inside the brackets of {text!r}, got {part!r}")
         settings[key.strip()] = value.strip()
     return match[1], settings
+
+
+def component_text(name: str, settings: Mapping[str, Any]) -> str:
+    """Return ``name[key=value,key=value]``, sorted by key, or the name alone; the way back."""
+    inside = ",".join(f"{key}={value_text(value)}" for key, value in sorted(settings.items()))
+    return f"{name}[{inside}]" if inside else name
+
+
+def value_text(value: Any) -> str:
+    """Return a parameter's value as it is typed: ``320+224`` for several."""
+    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def parse_setting(text: str) -> tuple[str, str, str]:

@@ -98,7 +98,7 @@ def test_every_ordered_pair_is_a_cell(ask: Any, tmp_path: Path) -> None:
     cells = make_plan(ask("goes-on"), Store(tmp_path)).cells
     pairs = {f"{a}->{b}" for a in CATEGORIES for b in CATEGORIES if a != b}
     assert {cell.split.row for cell in cells} == pairs and len(cells) == 6
-    assert len({cell.key for cell in cells}) == len({cell.seed for cell in cells}) == 6
+    assert len({cell.key for cell in cells}) == len({cell.fit_seed for cell in cells}) == 6
     for cell in cells:
         assert cell.source is cell.trained_on and cell.source is not None
         assert f"{cell.source.category}->{cell.manifest.category}" == cell.split.row
@@ -106,7 +106,7 @@ def test_every_ordered_pair_is_a_cell(ask: Any, tmp_path: Path) -> None:
     assert str(cells[0]) == ("goes-on synthetic/grain->disc cross-domain[epochs=3] 5-shot seed 0")
     other = make_plan(ask("goes-on", protocols=(Component("cross-domain"),)), Store(tmp_path))
     assert {cell.key for cell in other.cells}.isdisjoint(cell.key for cell in cells)
-    assert {cell.seed for cell in other.cells} == {cell.seed for cell in cells}
+    assert {cell.fit_seed for cell in other.cells} == {cell.fit_seed for cell in cells}
 
 
 def test_other_protocols_have_no_source(ask: Any, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from osadbench.errors import ParameterError, UsageError
 from osadbench.params import (
     Params,
     canonical_json,
+    component_text,
     digest,
     parse_component,
     parse_setting,
@@ -232,3 +233,10 @@ def test_canonical_json_refuses_what_is_not_finite(value: object) -> None:
 def test_canonical_json_refuses_other_types(value: object, name: str) -> None:
     with pytest.raises(TypeError, match=f"{name} has no canonical JSON"):
         canonical_json([value])
+
+
+def test_a_component_s_text_is_parsed_back() -> None:
+    text = component_text("dra", {"n_ref": 1, "lr": 1e-4, "sizes": [320, 224]})
+    assert text == "dra[lr=0.0001,n_ref=1,sizes=320+224]"
+    assert parse_component(text) == ("dra", {"lr": "0.0001", "n_ref": "1", "sizes": "320+224"})
+    assert component_text("dra", {}) == "dra"

@@ -115,7 +115,7 @@ def test_every_method_meets_every_split(ask: Any, store: Store) -> None:
 
 def test_methods_share_splits_and_have_seeds_of_their_own(ask: Any, store: Store) -> None:
     plan = make_plan(ask(), store)
-    seeds = [cell.seed for cell in plan.cells]
+    seeds = [cell.fit_seed for cell in plan.cells]
     assert len(set(seeds)) == len(seeds)
     assert {cell.weights for cell in plan.cells if cell.method != "mean"} == {"random:0"}
     assert {cell.weights for cell in plan.cells if cell.method == "mean"} == {"none"}

@@ -14,7 +14,7 @@ from osadbench.cli.options import PRESET_NAMES, plugin_option
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.datasets.declaration import declaration, declaration_lines
 from osadbench.errors import UsageError, did_you_mean
-from osadbench.params import Params
+from osadbench.params import Params, value_text
 from osadbench.registry import METHODS, PROTOCOLS
 
 __all__ = ["COMMANDS", "echo_dataset"]
@@ -89,12 +89,8 @@ def _echo_own(cls: Any) -> None:
     if lines:
         click.echo("\nSet by the method itself, beside its defaults:")
     for preset, values in lines.items():
-        text = ", ".join(f"{key}={_text(value)}" for key, value in values.items())
+        text = ", ".join(f"{key}={value_text(value)}" for key, value in values.items())
         click.echo(f"  {preset}: {text}")
-
-
-def _text(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _echo_params(cls: type[Params], params: Params) -> None:
@@ -104,7 +100,7 @@ def _echo_params(cls: type[Params], params: Params) -> None:
     meanings = _meanings(cls)
     click.echo("\nParameters and their values:")
     for key, value in values.items():
-        click.echo(f"  {key} = {_text(value)}")
+        click.echo(f"  {key} = {value_text(value)}")
         for line in meanings.get(key, []):
             click.echo(f"      {line}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from osadbench.experiments.model import Column, Experiment
 from osadbench.experiments.rows import RowSpec, experiment_rows
-from osadbench.params import parse_component
+from osadbench.params import component_text, parse_component
 
 __all__ = ["Job", "experiment_jobs", "has_cell", "method_on", "protocol_of"]
 
@@ -48,8 +48,7 @@ def method_on(experiment: Experiment, column: Column, dataset: str) -> str:
     for exception in experiment.exceptions:
         if dataset in exception.datasets and name in exception.methods:
             given = {**exception.parameters, **given}
-    inside = ",".join(f"{key}={value}" for key, value in given.items())
-    return f"{name}[{inside}]" if inside else name
+    return component_text(name, given)
 
 
 def protocol_of(row: RowSpec, column: Column) -> str:

@@ -31,7 +31,7 @@ class Cell:
         split: What to train and test on; without labels where the method is unsupervised.
         dataset: Where the images are.
         manifest: The images.
-        seed: Seed of the fit.
+        fit_seed: Seed that the method is given.
         protocol: Name of the protocol with the parameters that the user changed.
         plugins: Plug-in files that another process has to load.
         outliers: External outliers, for methods that need them.
@@ -49,7 +49,7 @@ class Cell:
     split: Split
     dataset: Dataset
     manifest: Manifest
-    seed: int
+    fit_seed: int
     protocol: str
     plugins: tuple[Path, ...]
     outliers: Outliers | None = None

@@ -12,6 +12,7 @@ from osadbench.datasets.outliers import Outliers
 from osadbench.errors import OsadbenchError, ParameterError, PluginError, UsageError, one_line
 from osadbench.identity import cell_key, fit_seed
 from osadbench.method import Method
+from osadbench.params import component_text
 from osadbench.plan.cell import Cell
 from osadbench.plan.request import Component, Request
 from osadbench.registry import METHODS
@@ -19,7 +20,7 @@ from osadbench.settings import Engine
 from osadbench.types import NO_WEIGHTS, Manifest, Split
 from osadbench.weights import WeightsFile
 
-__all__ = ["Column", "columns_of", "image_sizes_on", "method_label", "with_parameters"]
+__all__ = ["Column", "columns_of", "image_sizes_on", "method_label"]
 
 
 def method_label(method: Component, preset: str) -> str:
@@ -82,7 +83,7 @@ class Column:
         default = cls.resolve_params(preset, {}).model_dump(mode="json")
         # Of what was given only: one parameter's value may decide the defaults of others.
         changed = {k: self.params[k] for k in choice.given if self.params[k] != default[k]}
-        self.label = with_parameters(cls.label(engine), changed)
+        self.label = component_text(cls.label(engine), changed)
 
     def on(self, dataset: Dataset) -> Column:
         """Return the same column with the engine as it is on a dataset."""
@@ -126,7 +127,7 @@ class Column:
             split=split,
             dataset=dataset,
             manifest=manifest,
-            seed=seed,
+            fit_seed=seed,
             protocol=protocol,
             plugins=tuple(METHODS.plugins),
             outliers=taken,
@@ -170,13 +171,3 @@ def image_sizes_on(engine: Engine, size: int) -> tuple[int, ...]:
     if engine.train_backbone or size < engine.image_sizes[0]:
         return (size, size // 2)
     return engine.image_sizes
-
-
-def with_parameters(name: str, changed: Mapping[str, Any]) -> str:
-    """Return a name with parameters, sorted, such as ``dra[lr=0.001,n_ref=1]``."""
-
-    def text(value: Any) -> str:
-        return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-    inside = ",".join(f"{key}={text(value)}" for key, value in sorted(changed.items()))
-    return f"{name}[{inside}]" if inside else name

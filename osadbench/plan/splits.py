@@ -7,8 +7,7 @@ from typing import Any
 
 from osadbench.datasets import Dataset, open_dataset
 from osadbench.errors import DataError, UsageError
-from osadbench.params import resolve_params
-from osadbench.plan.columns import with_parameters
+from osadbench.params import component_text, resolve_params
 from osadbench.plan.request import Component, Request
 from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
@@ -111,7 +110,7 @@ def protocols_of(choices: Iterable[Component]) -> list[tuple[str, Protocol]]:
         default = cls().params.model_dump()
         changed = {k: v for k, v in given.model_dump().items() if v != default[k]}
         protocol = cls(**{k: getattr(given, k) for k in type(given).model_fields})
-        protocols.append((with_parameters(choice.name, changed), protocol))
+        protocols.append((component_text(choice.name, changed), protocol))
     return protocols
 
 

@@ -32,6 +32,7 @@ from osadbench.runner.limits import (
     time_limit,
 )
 from osadbench.runner.record import record_of, score_table
+from osadbench.scores import ScoreTable
 from osadbench.store import Store
 from osadbench.types import FloatArray, Record
 
@@ -59,11 +60,7 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
             skipped = skip_reason(method, cell.split)
             if skipped is None:
                 measured.update(where_of(method), threads=threads_of(method, threads))
-                with limit_threads(measured["threads"]):
-                    table = score_table(cell, _fit_and_score(cell, method, measured))
-                    metrics = compute_metrics(table.labels, table.scores)
-                    if cell.localise:
-                        metrics |= _localise(cell, method, measured)
+                table, metrics = _measure(cell, method, measured)
     except PrecheckError:
         # Not the method's doing: the cache is full, an image is gone.
         raise
@@ -75,6 +72,18 @@ def run_cell(cell: Cell, store: Store, timeout: float | None, threads: int) -> R
         return store.write(record_of(cell, "skipped", reason=skipped, provenance=measured))
     measured["peak_memory_bytes"] = peak_memory()
     return store.write(record_of(cell, "done", metrics=metrics, provenance=measured), table)
+
+
+def _measure(
+    cell: Cell, method: Method, measured: dict[str, Any]
+) -> tuple[ScoreTable, dict[str, float]]:
+    """Return scores and metrics; what was measured on the way is added."""
+    with limit_threads(measured["threads"]):
+        table = score_table(cell, _fit_and_score(cell, method, measured))
+        metrics = compute_metrics(table.labels, table.scores)
+        if cell.localise:
+            metrics |= _localise(cell, method, measured)
+    return table, metrics
 
 
 def write_failure(cell: Cell, store: Store, failed: Record) -> Record:

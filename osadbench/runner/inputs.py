@@ -41,7 +41,7 @@ def method_of(cell: Cell) -> Method:
     asked = {name: value for name, value in cell.params.items() if name not in cls.fixed}
     params = cls.resolve_params(cell.engine.preset, _plain(asked))
     given = {name: getattr(params, name) for name in type(params).model_fields.keys() - cls.fixed}
-    return cls(seed=cell.seed, engine=cell.engine, **given)
+    return cls(seed=cell.fit_seed, engine=cell.engine, **given)
 
 
 def skip_reason(method: Method, split: Split) -> str | None:

@@ -55,7 +55,7 @@ def record_of(
         engine=cell.shared_engine.identity(),
         departures=cell.departures,
         weights=cell.weights,
-        fit_seed=cell.seed,
+        fit_seed=cell.fit_seed,
         protocol=cell.protocol,
         dataset=split.dataset,
         category=split.category,
