@@ -244,8 +244,13 @@ def _test_texts(table: RankTable, test: FriedmanResult) -> Iterator[str]:
         f"Iman and Davenport: F = {test.f:.2f} ({k - 1} and {(k - 1) * (test.n - 1)} df), p "
         f"{p_text(test.p_f)}; smallest possible p {bare_p_text(test.smallest_p)}"
     )
+    if test.smallest_p in (test.p, test.p_f) and test.smallest_p < 1:
+        yield "the smallest possible p stands where an approximation gives less (ours)"
     if test.p_f >= table.alpha:
-        yield f"no difference found at {table.alpha:g}, so the next line can say nothing else"
+        yield (
+            f"no difference found at {table.alpha:g}: what the next line tells apart must not be "
+            "claimed"
+        )
     together = "; ".join(", ".join(group) for group in table.groups) or "none"
     yield (
         f"Nemenyi's critical difference of mean ranks at {table.alpha:g}: {table.difference:.2f}; "
