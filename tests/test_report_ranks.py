@@ -208,3 +208,18 @@ def test_what_cannot_be_ranked_is_one_line(
     result = cli("ranks", *words)
     assert (result.code, result.out, result.err.count("\n")) == (code, "", 1)
     assert message in result.err
+
+
+def test_tables_of_other_images_have_other_titles() -> None:
+    newer, older = (
+        grid(VALUES, split={"manifest": manifest}, provenance={"started": start})
+        for manifest, start in (("bbbb2222", 2.0), ("aaaa1111", 1.0))
+    )
+    other = grid({name: {"aitex": 0.5} for name in VALUES}, dataset="aitex")
+    titles = [table.title for table in rank_report(build_report([*newer, *older, *other]))]
+    assert [title.rpartition(", ")[2] for title in titles] == [
+        "images of manifest bbbb2222 (elpv)",
+        "images of manifest aaaa1111 (elpv)",
+    ]
+    (table,) = rank_report(build_report(newer))
+    assert "manifest" not in table.title

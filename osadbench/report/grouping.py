@@ -12,7 +12,6 @@ from osadbench.report.parts import Setting
 from osadbench.types import NO_WEIGHTS, Record, place_name
 
 __all__ = [
-    "ambiguous_places",
     "blocks_of",
     "by_setting",
     "shared",
@@ -122,14 +121,6 @@ def _newest_first(by_manifest: Mapping[str, Sequence[Sequence[Record]]]) -> list
         for manifest, blocks in by_manifest.items()
     }
     return sorted(by_manifest, key=lambda manifest: (-started[manifest], manifest))
-
-
-def ambiguous_places(blocks: Iterable[Sequence[Record]]) -> set[str]:
-    """Return the datasets and categories that stand for images of several manifests."""
-    manifests: dict[str, set[str]] = {}
-    for block in blocks:
-        manifests.setdefault(block[0].place, set()).add(block[0].manifest)
-    return {place for place, found in manifests.items() if len(found) > 1}
 
 
 def _tables(members: Sequence[Record]) -> Iterator[tuple[int, str, Sequence[Record]]]:

@@ -11,6 +11,7 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report import wording
 from osadbench.report.documents import csv_text, json_text
+from osadbench.report.images import images_text
 from osadbench.report.parts import Cell, Report, Row, Table
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, p_text
@@ -76,14 +77,17 @@ def rank_report(
         allow_partial: Whether cells that lack seeds are ranked like the others, and rows that some
             method lacks are left out.
     """
+    ambiguous = _ambiguous(report.tables)
     found = []
     for setting, group in groupby(report.tables, key=lambda table: table.setting):
         tables = list(group)
         rows = _rows(tables, over)
         results = {name: _values(row, allow_partial) for name, row in rows.items()}
         cells = (cell for row in rows.values() for cell in row.cells)
+        manifests = {place: one for table in tables for place, one in table.manifests.items()}
+        images = images_text(manifests, ambiguous)
         ranked = rank_table(
-            f"{wording.setting_text(setting)}, {wording.engine_text(setting)}",
+            wording.full_title(wording.setting_text(setting), setting, images),
             results,
             list(dict.fromkeys(label for table in tables for label in table.columns)),
             report.metric,
@@ -96,6 +100,12 @@ def rank_report(
         )
         found.append(replace(ranked, notes=(*ranked.notes, *mixed)))
     return found
+
+
+def _ambiguous(tables: Sequence[Table]) -> set[str]:
+    """Return the datasets and categories that stand for images of several manifests."""
+    met = {item for table in tables for item in table.manifests.items()}
+    return {place for place, n in Counter(place for place, _ in met).items() if n > 1}
 
 
 def _rows(tables: Sequence[Table], over: str) -> dict[str, Row]:
