@@ -299,7 +299,7 @@ def test_damaged_scores_are_one_line(cli: Cli, both: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     result = cli("compare", "runs@paper:dra", "later")
     assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
-    assert "do not fit the record's digest: run the same command again" in result.err
+    assert "do not fit the record's digest: osadbench run computes it anew" in result.err
 
 
 def test_outliers_of_one_source_are_paired_where_one_side_has_several(

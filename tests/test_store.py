@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from osadbench.errors import DamagedRecordError, PrecheckError, StoreError
 from osadbench.records import to_frame
 from osadbench.scores import ScoreTable
 from osadbench.store import MergeReport, Store
+from osadbench.store.files import read_file, rename_aside
 from osadbench.types import Record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -199,7 +201,8 @@ def test_damaged_records_are_reported_and_skipped(store: Store, text: str, messa
     store.write(make_record(), make_scores())
     record_file(store).write_text(text)
     with pytest.raises(
-        DamagedRecordError, match=f"{KEY}.json is damaged .*{message}.*run the same"
+        DamagedRecordError,
+        match=f"{KEY}.json is damaged .*{message}.*osadbench run",
     ):
         store.read(KEY)
     assert [record.key for record in store.records()] == [OTHER]
@@ -244,7 +247,7 @@ def test_scores_that_are_missing_or_changed_make_the_record_damaged(store: Store
     with pytest.raises(DamagedRecordError, match="do not fit the record's digest"):
         store.scores(KEY)
     scores.unlink()
-    with pytest.raises(DamagedRecordError, match="are missing: run the same command again"):
+    with pytest.raises(DamagedRecordError, match="are missing: osadbench run computes it anew"):
         store.read(KEY)
     assert store.records() == []
     assert len(store.problems()) == 1
@@ -285,6 +288,58 @@ def test_set_aside_renames_and_never_overwrites(store: Store) -> None:
     assert store.keys() == []
     store.write(make_record(), make_scores())
     assert store.scores(KEY) == make_scores()
+
+
+def test_set_aside_gives_back_what_another_process_has_put_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(make_record(), make_scores())
+    whole = record_file(store).read_bytes()
+    record_file(store).write_text("damaged")
+
+    def late(path: Path) -> Path | None:
+        path.write_bytes(whole)
+        return rename_aside(path)
+
+    monkeypatch.setattr("osadbench.store.folder.rename_aside", late)
+    assert store.set_aside(KEY) is None
+    assert store.scores(KEY) == make_scores()
+    assert store.problems() == []
+
+
+def test_a_cell_that_is_put_anew_between_its_two_reads_is_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(make_record(), make_scores(0.25))
+    anew = [make_scores()]
+
+    def meanwhile(path: Path) -> bytes | None:
+        if path.suffix == ".npz" and anew:
+            monkeypatch.setattr("osadbench.store.folder.read_file", read_file)
+            store.write(make_record(seed=1), anew.pop())
+        return read_file(path)
+
+    monkeypatch.setattr("osadbench.store.folder.read_file", meanwhile)
+    assert store.scores(KEY) == make_scores()
+    assert not anew
+
+
+def test_a_record_is_waited_for_that_follows_its_scores(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    store.write(make_record(), make_scores(0.25))
+    other.write(make_record(), make_scores())
+    scores = store.cells / f"{KEY}.npz"
+    write_atomically(scores, (other.cells / f"{KEY}.npz").read_bytes())
+    whole = record_file(other).read_bytes()
+    follow = threading.Timer(0.2, write_atomically, (record_file(store), whole))
+    follow.start()
+    assert store.set_aside(KEY) is None
+    assert store.scores(KEY) == make_scores()
+    follow.join()
+    # Where none follows, the wait has an end.
+    write_atomically(scores, b"others")
+    with pytest.raises(DamagedRecordError, match="do not fit"):
+        store.read(KEY)
 
 
 def test_set_aside_of_a_record_that_vanishes_leaves_nothing(

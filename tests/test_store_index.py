@@ -114,6 +114,16 @@ def test_a_changed_record_is_seen(store: Store, opened: list[str]) -> None:
     assert opened == [path.name]
 
 
+def test_a_change_that_keeps_size_and_time_is_seen(store: Store) -> None:
+    quick(store)
+    path = store.cells / f"{key_of(1)}.json"
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b'"auroc": 0.5', b'"auroc": 0.7'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert [r.metrics["auroc"] for r in quick(store) if r.key == key_of(1)] == [0.7]
+
+
 def test_an_added_and_a_removed_record_are_seen(store: Store) -> None:
     quick(store)
     put(store, 7)
@@ -152,7 +162,7 @@ def test_damage_after_indexing_is_seen(store: Store) -> None:
     (store.cells / f"{key_of(2)}.npz").unlink()
     records, problems = store.scan(check_scores=False)
     assert len(records) == N - 2
-    assert any("are missing: run the same command again" in line for line in problems)
+    assert any("are missing: osadbench run computes it anew" in line for line in problems)
     assert records == store.records()
 
 
@@ -181,6 +191,17 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def in_the_directory(offset: int, value: int) -> Callable[[Path], object]:
+    """Return what puts a byte into the first entry of the directory of a file's archive."""
+
+    def spoil(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\1\2") + offset] = value
+        path.write_bytes(data)
+
+    return spoil
+
+
 def of_another_layout(path: Path) -> None:
     with np.load(path) as file:
         arrays = dict(file)
@@ -206,11 +227,17 @@ def of_a_lost_column(path: Path) -> None:
         lambda path: np.savez(path, other=np.zeros(3)),
         lambda path: np.savez(path, meta=np.array([object()]), allow_pickle=True),
         lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.write_bytes(path.read_bytes().replace(b",), }", b",(, }")),
+        in_the_directory(8, 1),
+        in_the_directory(10, 99),
         flip,
         of_another_layout,
         of_a_lost_column,
     ],
-    ids=["empty", "text", "cut", "foreign", "pickle", "folder", "flipped", "layout", "column"],
+    ids=[
+        *("empty", "text", "cut", "foreign", "pickle", "folder", "header", "encrypted", "packing"),
+        *("flipped", "layout", "column"),
+    ],
 )
 def test_an_index_that_cannot_be_used_is_ignored(
     store: Store, spoil: Callable[[Path], object]

@@ -38,7 +38,7 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _BYTES_AT_ONCE = 1 << 16
 #: So many files are opened before they are read, far fewer than any system allows.
 _AHEAD = 64
-AGAIN = "run the same command again to compute it anew"
+AGAIN = "osadbench run computes it anew"
 
 
 #: A file's bytes and its stamp just before they were read; None where there is no such file; or why
@@ -95,7 +95,7 @@ def stamp_of(path: str | Path) -> Stamp | None:
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def read_file(path: str | Path) -> bytes | None:
