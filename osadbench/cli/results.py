@@ -77,7 +77,7 @@ def report(choice: Choice, format_: str, **options: Any) -> None:
         format=format_,
         methods=split_words(choice.methods) or None,
         datasets=split_words(choice.dataset),
-        include_smoke=choice.include_smoke,
+        include_smoke=choice.takes_smoke,
         **options,
     )
 
