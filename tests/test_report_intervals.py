@@ -130,3 +130,11 @@ def test_several_results_of_one_place_are_refused(cli: Cli, tmp_path: Path) -> N
         refused = cli(command, "-o", "runs")
         assert (refused.code, refused.out) == (3, ""), command
         assert f"one result of saoe on elpv, mono, seed 0, got {min(keys)} and" in refused.err
+
+
+def test_a_bootstrap_of_no_length_is_named(cli: Cli, tmp_path: Path) -> None:
+    write_cell(tmp_path / "runs", row="a", scores=PERFECT)
+    write_cell(tmp_path / "runs", row="b", scores=WORSE)
+    note = "1 cell with an interval of no length, since no draw changes the AUROC"
+    assert note in cli("intervals", "-o", "runs", "--bootstrap").out
+    assert "of no length" not in cli("intervals", "-o", "runs").out

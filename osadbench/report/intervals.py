@@ -182,6 +182,12 @@ def _notes(cells: Sequence[CellInterval]) -> Iterator[str]:
     for reason in dict.fromkeys(cell.reason for cell in cells if cell.reason):
         several = sum(cell.reason == reason for cell in cells)
         yield f"{counted(several, 'cell')} without one: {reason}"
+    lengths = [c.interval for c in cells if c.interval and c.interval.low == c.interval.high]
+    if lengths:
+        yield (
+            f"{counted(len(lengths), 'cell')} with an interval of no length, since no draw changes "
+            "the AUROC; the limits without --bootstrap say more"
+        )
     told = {(c.place.dataset, c.place.protocol, text) for c in cells for text in c.mixed}
     for dataset, protocol, text in sorted(told):
         yield f"{dataset}, {protocol} protocol: {text}"
