@@ -40,7 +40,7 @@ __all__ = ["MergeReport", "Store"]
 #: No write takes this long: a temporary file of that age is what a killed process left.
 ABANDONED_SECONDS = 3600
 #: A record follows its scores as soon as the disk has them: later, whoever wrote them was killed.
-WRITING_SECONDS = 1
+_FOLLOWS_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,8 @@ class Store:
             lacking = self._without_scores(found, listing.scores)
             problems += (str(_no_scores(self._path(key, ".npz"))) for key in lacking)
             found = {key: found[key] for key in found.keys() - lacking} if lacking else found
-        return sorted(found.values(), key=by_place), [*sorted(problems), *leftovers(listing)]
+        problems = [*sorted(problems), *leftovers(self.cells, listing)]
+        return sorted(found.values(), key=by_place), problems
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.
@@ -346,7 +347,7 @@ def _on_its_way(path: Path) -> bool:
     record, scores = stamp_of(path), stamp_of(path.with_suffix(".npz"))
     if record is None or scores is None or scores[1] <= record[1]:
         return False
-    if not 0 <= time.time_ns() - scores[1] < WRITING_SECONDS * 10**9:
+    if not 0 <= time.time_ns() - scores[1] < _FOLLOWS_SECONDS * 10**9:
         return False
     time.sleep(0.01)
     return True
