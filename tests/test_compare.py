@@ -331,9 +331,9 @@ def test_results_that_nothing_can_choose_among_are_named(cli: Cli, tmp_path: Pat
     assert (refused.code, refused.out) == (3, "")
     one, other = sorted(keys)
     assert f"seed 0, {one} and {other}: move one out of the store" in refused.err
-    later = {"split": outliers("aitex", "three"), "provenance": {"commit": "ffff0000ffff0000"}}
     write_cell(tmp_path / "two", "saoe", split=outliers("aitex"))
-    write_cell(tmp_path / "two", "saoe", **later)
+    later = {"commit": "ffff0000ffff0000"}
+    write_cell(tmp_path / "two", "saoe", split=outliers("aitex", "three"), provenance=later)
     assert "@ffff0000ff" in cli("compare", "two", "two").err
     assert cli("compare", "two@ffff0000ff", "two@1a2b3c4d5e").code == 0
 

@@ -144,7 +144,7 @@ def test_tables_of_other_weights_or_images_are_told_apart(cli: Cli, tmp_path: Pa
     for manifest, start in (("aaaa1111aaaa", 1.0), ("bbbb2222bbbb", 2.0)):
         split = {**CRACK, "manifest": manifest}
         write_cell(tmp_path / "runs", split=split, provenance={"started": start}, **GENERAL)
-    again = {"split": split, "provenance": {"started": start}}
+    again: dict[str, Any] = {"split": split, "provenance": {"started": start}}
     write_cell(tmp_path / "runs", weights="random:0", **again, **GENERAL)
     titles = " ".join(cli("seen", "-o", "runs").out.split())
     for images in ("bbbb2222", "aaaa1111"):

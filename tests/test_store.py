@@ -222,6 +222,13 @@ def test_damaged_records_are_reported_and_skipped(store: Store, text: str, messa
         ({"status": "failed"}, "scores belong to done cells and only there, got 'failed'"),
         ({"row": None}, "row: Input should be a valid string"),
         ({"schema": True}, "schema: Input should be a valid integer"),
+        ({"split": {"seen_classes": 5}}, "split.seen_classes: expected list, got 5"),
+        ({"split": {"outliers": "x"}}, "split.outliers: expected dict, got 'x'"),
+        (
+            {"provenance": {"started": "now"}},
+            "provenance.started: expected float or int, got",
+        ),
+        ({"provenance": {"versions": []}}, "provenance.versions: expected dict, got "),
     ],
 )
 def test_records_of_a_wrong_form_are_damaged(
@@ -365,9 +372,8 @@ def test_leftovers_are_problems_and_strangers_are_not(store: Store) -> None:
         (cells / name).write_text("{}")
     (cells / "README.txt").write_text("ours")
     # What a run may be writing right now.
-    lines = [line.partition(": ")[::2] for line in store.problems()]
-    young = {name for name, what in lines if what == UNDER_WAY}
-    assert young == {f".{KEY}.json.12.tmp", f"{OTHER}.npz"}
+    young = [line for line in store.problems() if line.endswith(UNDER_WAY)]
+    assert young == [f"{name}: {UNDER_WAY}" for name in (f".{KEY}.json.12.tmp", f"{OTHER}.npz")]
     for path in cells.iterdir():
         os.utime(path, (time.time() - 360,) * 2)
     assert len(store.records()) == 1

@@ -309,7 +309,7 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
     other = replace(made(2), params={"lr": 1}, metrics={}, provenance={})
     third = replace(made(3), params={"lr": 1.0}, metrics={"ap": 1 / 3, "auroc": 0.1 + 0.2})
     records = {r.key: r for r in (record, other, third)}
-    stamps = {key: (1, 2 + place) for place, key in enumerate(records)}
+    stamps = {key: (1, 2 + place, 3) for place, key in enumerate(records)}
     write_index(tmp_path / INDEX_FILE, pack(records.values(), stamps))
     back = read_index(tmp_path / INDEX_FILE)
     assert back == Index(stamps, records)
@@ -319,7 +319,7 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
 def test_equal_numbers_of_several_types_stay_apart_in_one_column(tmp_path: Path) -> None:
     odd: list[Any] = [1, True, 1.0, 0, False, -0.0, 0.0, None, "1", 1, True]
     records = {key_of(n): replace(made(n), provenance={"x": x}) for n, x in enumerate(odd)}
-    parts = pack(records.values(), dict.fromkeys(records, (1, 2)))
+    parts = pack(records.values(), dict.fromkeys(records, (1, 2, 3)))
     write_index(tmp_path / INDEX_FILE, parts)
     back = read_index(tmp_path / INDEX_FILE)
     assert [repr(back.records[key].provenance["x"]) for key in records] == list(map(repr, odd))
@@ -330,7 +330,7 @@ def test_parts_of_several_readers_become_one_of_each_shape() -> None:
     odd: list[Any] = [1.0, 2.0, 1, True, 1.0, 2, "1", None]
     records = [replace(made(3 * n + 1), provenance={"x": x, "n": [1]}) for n, x in enumerate(odd)]
     records += [replace(made(3 * n + 1), key=key_of(100 + n), metrics={}) for n in range(4)]
-    stamps = {record.key: (place, place) for place, record in enumerate(records)}
+    stamps = {record.key: (place, place, place) for place, record in enumerate(records)}
     apart = [part for one in records for part in pack([one], stamps)]
     halves = [*pack(records[::2], stamps), *pack(records[1::2], stamps)]
     for parts in (apart, halves):
