@@ -44,6 +44,26 @@ _LATER = frozenset({"departures"})
 #: Fields that many records have in common.
 _SHARED = ("params", "engine", "split", "departures")
 
+_NUMBER: frozenset[type] = frozenset({float, int, type(None)})
+_TEXT: frozenset[type] = frozenset({str, type(None)})
+_MAPPING: frozenset[type] = frozenset({dict, type(None)})
+_LIST: frozenset[type] = frozenset({list, type(None)})
+#: The types of what is read of a record's open parts, where it is there.
+_OPEN: Mapping[str, Mapping[str, frozenset[type]]] = {
+    "provenance": {
+        **dict.fromkeys(("commit", "device", "precision"), _TEXT),
+        **dict.fromkeys(("started", "fit_seconds", "score_seconds", "localise_seconds"), _NUMBER),
+        **dict.fromkeys(("versions", "localisation"), _MAPPING),
+        "peak_memory_bytes": _NUMBER,
+        "notes": _LIST,
+    },
+    "split": {
+        **dict.fromkeys(("manifest", "test_digest"), _TEXT),
+        "outliers": _MAPPING,
+        "seen_classes": _LIST,
+    },
+}
+
 
 def to_json(record: Record) -> bytes:
     """Return the bytes of a record's file.
@@ -78,6 +98,7 @@ def from_json(data: bytes, key: str, pool: Pool | None = None) -> Record:
     if (b"N" in data and b"NaN" in data) or (b"I" in data and b"Infinity" in data):
         json.loads(data, parse_constant=_refuse_constant)
     _check_schema(values["schema"], key)
+    _check_open(values)
     if pool is not None:
         _share(values, pool)
     record = make_record(values)
@@ -141,6 +162,15 @@ def _check_schema(schema: object, key: str) -> None:
             f"record {key} has schema {schema}, {age} than the {SCHEMA} that this osadbench "
             f"reads: {remedy} osadbench, or name another folder by --output-dir"
         )
+
+
+def _check_open(values: Mapping[str, Any]) -> None:
+    for part, types in _OPEN.items():
+        get = values[part].get
+        for name, allowed in types.items():
+            if type(get(name)) not in allowed:
+                names = " or ".join(sorted(one.__name__ for one in allowed - {type(None)}))
+                raise ValueError(f"{part}.{name}: expected {names}, got {get(name)!r}")
 
 
 def _refuse_constant(name: str) -> None:

@@ -22,6 +22,11 @@ PERFECT = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0)
 WORSE = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 0.5, 7.0, 8.0, 9.0)
 
 
+def outliers(source: str, digest: str = "cd34") -> dict[str, Any]:
+    """Return what a split says of external outliers."""
+    return {"outliers": {"source": source, "digest": digest, "images": 5}}
+
+
 def write_cell(
     folder: Path,
     label: str = "dra",
@@ -36,7 +41,9 @@ def write_cell(
 ) -> Record:
     """Store a done cell with its scores, or one of another status without, and return it."""
     found = record(label, row, seed, **changes)
-    identity = repr((label, row, seed, found.shots, found.protocol, found.engine, found.weights))
+    request = (label, row, seed, found.shots, found.protocol, found.engine, found.weights)
+    images = {name: found.split[name] for name in ("manifest", "outliers") if name in found.split}
+    identity = repr((*request, images) if images else request)
     changes["key"] = hashlib.md5(identity.encode()).hexdigest()
     if found.status != "done":
         return Store(folder).write(record(label, row, seed, **changes))

@@ -3,7 +3,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
+import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -471,7 +473,9 @@ def test_status(cli: Cli, toys: list[str]) -> None:
 
 def test_status_lists_what_is_damaged(cli: Cli, toys: list[str]) -> None:
     cli("run", "-m", "mean", *FEW, *toys, "-o", "out")
-    Path("out/cells", ".x.json.123.tmp").write_text("")
+    killed = Path("out/cells", ".x.json.123.tmp")
+    killed.write_text("")
+    os.utime(killed, (time.time() - 360,) * 2)
     key = Store("out").keys()[0]
     Path("out/cells", f"{key}.npz").unlink()
     result = cli("status", "-o", "out")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
-from store_tools import LABELS, PERFECT, WORSE, write_cell
+from store_tools import LABELS, PERFECT, WORSE, outliers, write_cell
 
 from osadbench.report.differences import Differences, Side, differences, render_differences
 from osadbench.stats import auroc_difference, holm
@@ -299,4 +299,48 @@ def test_damaged_scores_are_one_line(cli: Cli, both: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     result = cli("compare", "runs@paper:dra", "later")
     assert (result.code, result.out, result.err.count("\n")) == (3, "", 1)
-    assert "do not fit the record's digest: run the same command again" in result.err
+    assert "do not fit the record's digest: osadbench run computes it anew" in result.err
+
+
+def test_outliers_of_one_source_are_paired_where_one_side_has_several(
+    cli: Cli, tmp_path: Path
+) -> None:
+    for folder, sources in (("one", ("aitex", "sdd")), ("two", ("aitex",)), ("three", ("sdd",))):
+        for source in sources:
+            scores = PERFECT if source == "aitex" else WORSE
+            write_cell(tmp_path / folder, "saoe", scores=scores, split=outliers(source))
+    out = cli("compare", "one", "two").out
+    assert "1 of 2 cells have the very same scores" in out
+    assert "1 only A: saoe (outliers sdd) elpv hard mono 10-shot seed 0" in out
+    # Where no side has several, the sources may be what is compared.
+    assert "saoe elpv hard mono 10-shot seed 0  1.000" in cli("compare", "two", "three").out
+    # The only source of a side goes without saying.
+    for words in (["one:saoe (outliers aitex)", "two:saoe"], ["one:saoe (outliers aitex)", "two"]):
+        assert "1 of 1 cells have the very same scores" in cli("compare", *words).out, words
+    refused = cli("compare", "two", "one:saoe")
+    assert refused.code == 2
+    assert "one:saoe: no results of method 'saoe': known: saoe (outliers" in refused.err
+
+
+def test_results_that_nothing_can_choose_among_are_named(cli: Cli, tmp_path: Path) -> None:
+    keys = [
+        write_cell(tmp_path / "runs", "saoe", split=outliers("aitex", digest)).key
+        for digest in ("one", "two")
+    ]
+    refused = cli("compare", "runs", "runs")
+    assert (refused.code, refused.out) == (3, "")
+    one, other = sorted(keys)
+    assert f"seed 0, {one} and {other}: move one out of the store" in refused.err
+    write_cell(tmp_path / "two", "saoe", split=outliers("aitex"))
+    later = {"commit": "ffff0000ffff0000"}
+    write_cell(tmp_path / "two", "saoe", split=outliers("aitex", "three"), provenance=later)
+    assert "@ffff0000ff" in cli("compare", "two", "two").err
+    assert cli("compare", "two@ffff0000ff", "two@1a2b3c4d5e").code == 0
+
+
+def test_partial_is_not_advised_where_it_cannot_help(cli: Cli, tmp_path: Path) -> None:
+    write_cell(tmp_path / "one", row="a")
+    write_cell(tmp_path / "two", row="b")
+    assert "1 only A, 1 only B; --allow-partial takes" in cli("compare", "one", "two").out
+    out = cli("compare", "one", "two", "--allow-partial").out
+    assert "dra hard 10 shots: not computed, they share no cell\n" in out

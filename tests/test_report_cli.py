@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,45 @@ def test_status_checks_all_scores_and_reports_do_not(cli: Cli, store: Store) -> 
     assert (status.code, status.out.splitlines()[0]) == (1, "3 done")
     assert "do not fit the record's digest" in status.out
     assert cli("show", f"{1:032x}", "--scores", "-o", "out").code == 3
+
+
+def test_status_and_merge_say_by_their_code_what_is_unusable(cli: Cli, store: Store) -> None:
+    young = store.cells / f".{9:032x}.json.12.tmp"
+    young.write_text("half")
+    for words in (["status", "-o", "out"], ["merge", "out", "-o", "both"]):
+        result = cli(*words)
+        assert (result.code, "a write is under way" in result.out) == (0, True), words
+    (store.cells / f"{1:032x}.npz").write_bytes(b"others")
+    assert cli("status", "-o", "out").code == 1
+    merged = cli("merge", "out", "-o", "fresh")
+    assert (merged.code, merged.out.splitlines()[0]) == (
+        1,
+        "3 copied, 0 identical, 0 kept, 0 in conflict",
+    )
+
+
+@pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "json"])
+def test_a_report_ends_in_one_line_break(cli: Cli, store: Store, form: str) -> None:
+    out = cli("report", "-o", "out", "-f", form).out
+    assert out.endswith("\n") and not out.endswith("\n\n")
+
+
+def test_variables_turn_colour_on_and_off(
+    cli: Cli, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def colored(*, terminal: bool, form: str = "terminal", **variables: str) -> bool:
+        for name in ("NO_COLOR", "FORCE_COLOR"):
+            monkeypatch.setenv(name, variables.get(name, ""))
+        monkeypatch.setattr(type(sys.stdout), "isatty", lambda self: terminal)
+        out = cli("report", "-o", "out", "-f", form).out
+        assert ("\033[1m" in out) == ("bold: best" in out)
+        return "\033[1m" in out
+
+    assert [colored(terminal=one) for one in (True, False)] == [True, False]
+    assert not colored(terminal=True, NO_COLOR="1")
+    assert colored(terminal=False, FORCE_COLOR="1")
+    assert not colored(terminal=False, FORCE_COLOR="1", form="markdown")
+    assert not colored(terminal=False, FORCE_COLOR="1", NO_COLOR="1")
 
 
 @pytest.mark.parametrize("form", ["terminal", "markdown", "latex", "csv", "json"])

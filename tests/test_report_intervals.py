@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
-from store_tools import LABELS, PERFECT, WORSE, write_cell
+from store_tools import LABELS, PERFECT, WORSE, outliers, write_cell
 
 from osadbench.report.intervals import CellInterval, cell_intervals
 from osadbench.stats import auroc_interval, bootstrap_interval
@@ -94,3 +94,47 @@ def test_results_of_preset_smoke_are_shown_on_demand(cli: Cli, tmp_path: Path) -
     write_cell(tmp_path / "runs", engine={"preset": "smoke"})
     assert "--include-smoke takes those" in cli("intervals", "-o", "runs").err
     assert "smoke" in cli("intervals", "-o", "runs", "--include-smoke").out
+
+
+def test_outliers_of_several_sources_are_methods_of_their_own(cli: Cli, tmp_path: Path) -> None:
+    write_cell(tmp_path / "runs", "saoe", scores=WORSE, split=outliers("aitex"))
+    write_cell(tmp_path / "runs", "saoe", scores=PERFECT, split=outliers("sdd"))
+    result = cli("intervals", "-o", "runs")
+    assert "saoe (outliers aitex)  0       0.840" in result.out
+    assert "saoe (outliers sdd)    0       1.000" in result.out
+    chosen = cli("intervals", "-o", "runs", "-m", "saoe (outliers sdd)", "-f", "csv")
+    (line,) = csv.DictReader(io.StringIO(chosen.out))
+    assert (line["label"], line["auroc"]) == ("saoe (outliers sdd)", "1.0")
+
+
+def test_images_of_several_manifests_are_told_apart(cli: Cli, tmp_path: Path) -> None:
+    for manifest, scores in (("aaaa1111aaaa", WORSE), ("bbbb2222bbbb", PERFECT)):
+        write_cell(tmp_path / "runs", scores=scores, split={"manifest": manifest})
+    one, other = cli("intervals", "-o", "runs").out.split("AUROC by cell")[1:]
+    assert "images of manifest aaaa1111 (elpv)" in one
+    assert "images of manifest bbbb2222 (elpv)" in other
+    assert ("0.840" in one, "1.000" in other) == (True, True)
+    table = cli("intervals", "-o", "runs", "-f", "csv").out
+    lines = list(csv.DictReader(io.StringIO(table)))
+    assert [line["manifest"] for line in lines] == ["aaaa1111aaaa", "bbbb2222bbbb"]
+    document = json.loads(cli("intervals", "-o", "runs", "-f", "json").out)
+    assert [cell["manifest"] for cell in document["cells"]] == ["aaaa1111aaaa", "bbbb2222bbbb"]
+
+
+def test_several_results_of_one_place_are_refused(cli: Cli, tmp_path: Path) -> None:
+    keys = [
+        write_cell(tmp_path / "runs", "saoe", split=outliers("aitex", digest)).key
+        for digest in ("one", "two")
+    ]
+    for command in ("intervals", "seen", "report", "ranks"):
+        refused = cli(command, "-o", "runs")
+        assert (refused.code, refused.out) == (3, ""), command
+        assert f"one result of saoe on elpv, mono, seed 0, got {min(keys)} and" in refused.err
+
+
+def test_a_bootstrap_of_no_length_is_named(cli: Cli, tmp_path: Path) -> None:
+    write_cell(tmp_path / "runs", row="a", scores=PERFECT)
+    write_cell(tmp_path / "runs", row="b", scores=WORSE)
+    note = "1 cell with an interval of no length, since no draw changes the AUROC"
+    assert note in cli("intervals", "-o", "runs", "--bootstrap").out
+    assert "of no length" not in cli("intervals", "-o", "runs").out

@@ -116,15 +116,19 @@ def test_formats() -> None:
     terminal = render_ranks(tables, "terminal")
     assert "elpv poly  1.5   1.5   3\n" in terminal
     assert "mean rank  1.25  1.75  3.00\n" in terminal
-    assert "Friedman over 2 rows: chi2 = 3.71 (2 df), p = 0.167" in terminal
-    assert "smallest possible p 0.167" in terminal
+    # A row of six arrangements and one of three.
+    assert "Friedman over 2 rows: chi2 = 3.71 (2 df), p = 0.333" in terminal
+    assert "smallest possible p 0.333" in terminal
+    assert "\nthe smallest possible p stands where an approximation gives less (ours)\n" in terminal
+    warning = "no difference found at 0.05: what the next line tells apart must not be claimed\n"
+    assert f"{warning}Nemenyi's critical difference" in terminal
     assert "Nemenyi's critical difference of mean ranks at 0.05: 2.34" in terminal
     assert "| mean rank | 1.25 | 1.75 | 3.00 |" in render_ranks(tables, "markdown")
     lines = list(csv.DictReader(io.StringIO(render_ranks(tables, "csv"))))
     assert [line["rank"] for line in lines] == ["1.0", "2.0", "3.0", "1.5", "1.5", "3.0"]
     document = json.loads(render_ranks(tables, "json"))
     assert document["schema"] == 1
-    assert document["tables"][0]["test"]["smallest_p"] == pytest.approx(1 / 6)
+    assert document["tables"][0]["test"]["smallest_p"] == pytest.approx(1 / 3)
 
 
 def test_an_infinite_statistic_is_null_in_json() -> None:
@@ -204,3 +208,18 @@ def test_what_cannot_be_ranked_is_one_line(
     result = cli("ranks", *words)
     assert (result.code, result.out, result.err.count("\n")) == (code, "", 1)
     assert message in result.err
+
+
+def test_tables_of_other_images_have_other_titles() -> None:
+    newer, older = (
+        grid(VALUES, split={"manifest": manifest}, provenance={"started": start})
+        for manifest, start in (("bbbb2222", 2.0), ("aaaa1111", 1.0))
+    )
+    other = grid({name: {"aitex": 0.5} for name in VALUES}, dataset="aitex")
+    titles = [table.title for table in rank_report(build_report([*newer, *older, *other]))]
+    assert [title.rpartition(", ")[2] for title in titles] == [
+        "images of manifest bbbb2222 (elpv)",
+        "images of manifest aaaa1111 (elpv)",
+    ]
+    (table,) = rank_report(build_report(newer))
+    assert "manifest" not in table.title

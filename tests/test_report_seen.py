@@ -138,3 +138,23 @@ def test_the_command_line_shows_a_folder(cli: Cli, tmp_path: Path) -> None:
         2,
         "error: no results of method 'kdad': did you mean dra? known: dra, knn\n",
     )
+
+
+def test_tables_of_other_weights_or_images_are_told_apart(cli: Cli, tmp_path: Path) -> None:
+    for manifest, start in (("aaaa1111aaaa", 1.0), ("bbbb2222bbbb", 2.0)):
+        split = {**CRACK, "manifest": manifest}
+        write_cell(tmp_path / "runs", split=split, provenance={"started": start}, **GENERAL)
+    again: dict[str, Any] = {"split": split, "provenance": {"started": start}}
+    write_cell(tmp_path / "runs", weights="random:0", **again, **GENERAL)
+    titles = " ".join(cli("seen", "-o", "runs").out.split())
+    for images in ("bbbb2222", "aaaa1111"):
+        assert titles.count(f"ab12cd34ab12, images of manifest {images} (elpv): AUROC") == 1
+    assert "weights random:0, images of manifest bbbb2222 (elpv): AUROC" in titles
+    table = cli("seen", "-o", "runs", "-f", "csv").out
+    lines = [(line["engine"], line["manifest"]) for line in csv.DictReader(io.StringIO(table))]
+    engine = "preset frozen, tf_efficientnet_lite0, weights"
+    assert lines == [
+        (f"{engine} random:0", "bbbb2222bbbb"),
+        (f"{engine} sha256:ab12cd34ab12", "bbbb2222bbbb"),
+        (f"{engine} sha256:ab12cd34ab12", "aaaa1111aaaa"),
+    ]

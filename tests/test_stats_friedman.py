@@ -85,10 +85,38 @@ def test_the_smallest_p_is_that_of_all_permutations() -> None:
     assert result.p_f == result.smallest_p, "not 0, which no permutation can give"
 
 
+def test_p_is_never_less_than_ties_let_it_be() -> None:
+    # Four rows prefer one of two methods, and only 2 of their 16 arrangements are one-sided.
+    result = friedman_test([[0.9, 0.8]] * 4 + [[0.7, 0.7]] * 16)
+    assert (result.p, result.p_f, result.smallest_p) == (0.125, 0.125, 0.125)
+    assert scipy.stats.chi2.sf(result.chi2, 1) == pytest.approx(0.0455, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[1, 2, 3], [1, 2.5, 2.5], [1.5, 1.5, 3]],
+        [[1, 2.5, 2.5], [1, 2.5, 2.5], [1.5, 1.5, 3], [2, 2, 2]],
+        [[1, 2, 3, 4], [1.5, 1.5, 3, 4], [1.5, 1.5, 3.5, 3.5]],
+        [[1, 2], [1, 2], [1.5, 1.5], [1, 2]],
+    ],
+)
+def test_the_smallest_p_with_ties_lies_under_that_of_all_arrangements(
+    rows: list[list[float]],
+) -> None:
+    arranged = [sorted(set(itertools.permutations(row))) for row in rows]
+    sums = [sum(np.sum(found, axis=0) ** 2) for found in itertools.product(*arranged)]
+    largest = sum(value == max(sums) for value in sums)
+    found = friedman_test(rows, larger_is_better=False)
+    assert found.smallest_p == max(map(len, arranged)) / len(sums) <= largest / len(sums)
+    assert min(found.p, found.p_f) >= found.smallest_p
+
+
 @pytest.mark.parametrize("n", [1, 2, 9, 60])
 def test_equal_methods_give_one_by_rule(n: int) -> None:
     result = friedman_test([[0.5, 0.5, 0.5]] * n)
     assert (result.chi2, result.p, result.f, result.p_f) == (0.0, 1.0, 0.0, 1.0)
+    assert result.smallest_p == 1.0
     assert result.mean_ranks == (2.0, 2.0, 2.0)
 
 

@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from osadbench.cache import write_atomically
 from osadbench.errors import DamagedRecordError, PrecheckError, StoreError
 from osadbench.records import to_frame
 from osadbench.scores import ScoreTable
-from osadbench.store import MergeReport, Store
+from osadbench.store import UNDER_WAY, MergeReport, Store
+from osadbench.store.files import read_file, rename_aside
 from osadbench.types import Record
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -189,6 +191,7 @@ def test_a_key_must_be_a_key(store: Store, key: str) -> None:
         ('{"key": "0123', "Unterminated string"),
         ("\x00" * 40, "Expecting value"),
         ("[1]", "no JSON object"),
+        ("[" * 100_000, "maximum recursion depth exceeded"),
         ("{}", "expected a schema number, got None"),
         ('{"schema": 1}', "missing or unknown fields: category, dataset, engine"),
         ('{"schema": 1, "seed": NaN}', "it holds NaN"),
@@ -199,7 +202,8 @@ def test_damaged_records_are_reported_and_skipped(store: Store, text: str, messa
     store.write(make_record(), make_scores())
     record_file(store).write_text(text)
     with pytest.raises(
-        DamagedRecordError, match=f"{KEY}.json is damaged .*{message}.*run the same"
+        DamagedRecordError,
+        match=f"{KEY}.json is damaged .*{message}.*osadbench run",
     ):
         store.read(KEY)
     assert [record.key for record in store.records()] == [OTHER]
@@ -218,6 +222,13 @@ def test_damaged_records_are_reported_and_skipped(store: Store, text: str, messa
         ({"status": "failed"}, "scores belong to done cells and only there, got 'failed'"),
         ({"row": None}, "row: Input should be a valid string"),
         ({"schema": True}, "schema: Input should be a valid integer"),
+        ({"split": {"seen_classes": 5}}, "split.seen_classes: expected list, got 5"),
+        ({"split": {"outliers": "x"}}, "split.outliers: expected dict, got 'x'"),
+        (
+            {"provenance": {"started": "now"}},
+            "provenance.started: expected float or int, got",
+        ),
+        ({"provenance": {"versions": []}}, "provenance.versions: expected dict, got "),
     ],
 )
 def test_records_of_a_wrong_form_are_damaged(
@@ -244,7 +255,7 @@ def test_scores_that_are_missing_or_changed_make_the_record_damaged(store: Store
     with pytest.raises(DamagedRecordError, match="do not fit the record's digest"):
         store.scores(KEY)
     scores.unlink()
-    with pytest.raises(DamagedRecordError, match="are missing: run the same command again"):
+    with pytest.raises(DamagedRecordError, match="are missing: osadbench run computes it anew"):
         store.read(KEY)
     assert store.records() == []
     assert len(store.problems()) == 1
@@ -287,6 +298,58 @@ def test_set_aside_renames_and_never_overwrites(store: Store) -> None:
     assert store.scores(KEY) == make_scores()
 
 
+def test_set_aside_gives_back_what_another_process_has_put_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(make_record(), make_scores())
+    whole = record_file(store).read_bytes()
+    record_file(store).write_text("damaged")
+
+    def late(path: Path) -> Path | None:
+        path.write_bytes(whole)
+        return rename_aside(path)
+
+    monkeypatch.setattr("osadbench.store.folder.rename_aside", late)
+    assert store.set_aside(KEY) is None
+    assert store.scores(KEY) == make_scores()
+    assert store.problems() == []
+
+
+def test_a_cell_that_is_put_anew_between_its_two_reads_is_whole(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.write(make_record(), make_scores(0.25))
+    anew = [make_scores()]
+
+    def meanwhile(path: Path) -> bytes | None:
+        if path.suffix == ".npz" and anew:
+            monkeypatch.setattr("osadbench.store.folder.read_file", read_file)
+            store.write(make_record(seed=1), anew.pop())
+        return read_file(path)
+
+    monkeypatch.setattr("osadbench.store.folder.read_file", meanwhile)
+    assert store.scores(KEY) == make_scores()
+    assert not anew
+
+
+def test_a_record_is_waited_for_that_follows_its_scores(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path / "other")
+    store.write(make_record(), make_scores(0.25))
+    other.write(make_record(), make_scores())
+    scores = store.cells / f"{KEY}.npz"
+    write_atomically(scores, (other.cells / f"{KEY}.npz").read_bytes())
+    whole = record_file(other).read_bytes()
+    follow = threading.Timer(0.2, write_atomically, (record_file(store), whole))
+    follow.start()
+    assert store.set_aside(KEY) is None
+    assert store.scores(KEY) == make_scores()
+    follow.join()
+    # Where none follows, the wait has an end.
+    write_atomically(scores, b"others")
+    with pytest.raises(DamagedRecordError, match="do not fit"):
+        store.read(KEY)
+
+
 def test_set_aside_of_a_record_that_vanishes_leaves_nothing(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +371,11 @@ def test_leftovers_are_problems_and_strangers_are_not(store: Store) -> None:
     for name in (f".{KEY}.json.12.tmp", f"{OTHER}.npz", f"{OTHER}.json.damaged-1", "notes.json"):
         (cells / name).write_text("{}")
     (cells / "README.txt").write_text("ours")
+    # What a run may be writing right now.
+    young = [line for line in store.problems() if line.endswith(UNDER_WAY)]
+    assert young == [f"{name}: {UNDER_WAY}" for name in (f".{KEY}.json.12.tmp", f"{OTHER}.npz")]
+    for path in cells.iterdir():
+        os.utime(path, (time.time() - 360,) * 2)
     assert len(store.records()) == 1
     lines = store.problems()
     assert len(lines) == 4
@@ -502,9 +570,7 @@ def test_two_processes_need_no_lock(store: Store) -> None:
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(store.root)]
     writers = [subprocess.Popen(command) for _ in range(2)]
     while any(writer.poll() is None for writer in writers):
-        under_way = ("a write was interrupted", "scores without a record")
-        lines = store.problems()
-        assert [line for line in lines if not any(part in line for part in under_way)] == []
+        assert [line for line in store.problems() if not line.endswith(UNDER_WAY)] == []
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(store.records()) == 40
     assert store.problems() == []

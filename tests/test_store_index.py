@@ -114,6 +114,16 @@ def test_a_changed_record_is_seen(store: Store, opened: list[str]) -> None:
     assert opened == [path.name]
 
 
+def test_a_change_that_keeps_size_and_time_is_seen(store: Store) -> None:
+    quick(store)
+    path = store.cells / f"{key_of(1)}.json"
+    before = path.stat()
+    path.write_bytes(path.read_bytes().replace(b'"auroc": 0.5', b'"auroc": 0.7'))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    assert [r.metrics["auroc"] for r in quick(store) if r.key == key_of(1)] == [0.7]
+
+
 def test_an_added_and_a_removed_record_are_seen(store: Store) -> None:
     quick(store)
     put(store, 7)
@@ -152,7 +162,7 @@ def test_damage_after_indexing_is_seen(store: Store) -> None:
     (store.cells / f"{key_of(2)}.npz").unlink()
     records, problems = store.scan(check_scores=False)
     assert len(records) == N - 2
-    assert any("are missing: run the same command again" in line for line in problems)
+    assert any("are missing: osadbench run computes it anew" in line for line in problems)
     assert records == store.records()
 
 
@@ -181,6 +191,17 @@ def flip(path: Path) -> None:
     path.write_bytes(data)
 
 
+def in_the_directory(offset: int, value: int) -> Callable[[Path], object]:
+    """Return what puts a byte into the first entry of the directory of a file's archive."""
+
+    def spoil(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[data.index(b"PK\1\2") + offset] = value
+        path.write_bytes(data)
+
+    return spoil
+
+
 def of_another_layout(path: Path) -> None:
     with np.load(path) as file:
         arrays = dict(file)
@@ -206,11 +227,17 @@ def of_a_lost_column(path: Path) -> None:
         lambda path: np.savez(path, other=np.zeros(3)),
         lambda path: np.savez(path, meta=np.array([object()]), allow_pickle=True),
         lambda path: (path.unlink(), path.mkdir()),
+        lambda path: path.write_bytes(path.read_bytes().replace(b",), }", b",(, }")),
+        in_the_directory(8, 1),
+        in_the_directory(10, 99),
         flip,
         of_another_layout,
         of_a_lost_column,
     ],
-    ids=["empty", "text", "cut", "foreign", "pickle", "folder", "flipped", "layout", "column"],
+    ids=[
+        *("empty", "text", "cut", "foreign", "pickle", "folder", "header", "encrypted", "packing"),
+        *("flipped", "layout", "column"),
+    ],
 )
 def test_an_index_that_cannot_be_used_is_ignored(
     store: Store, spoil: Callable[[Path], object]
@@ -282,7 +309,7 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
     other = replace(made(2), params={"lr": 1}, metrics={}, provenance={})
     third = replace(made(3), params={"lr": 1.0}, metrics={"ap": 1 / 3, "auroc": 0.1 + 0.2})
     records = {r.key: r for r in (record, other, third)}
-    stamps = {key: (1, 2 + place) for place, key in enumerate(records)}
+    stamps = {key: (1, 2 + place, 3) for place, key in enumerate(records)}
     write_index(tmp_path / INDEX_FILE, pack(records.values(), stamps))
     back = read_index(tmp_path / INDEX_FILE)
     assert back == Index(stamps, records)
@@ -292,7 +319,7 @@ def test_numbers_keep_their_type_and_their_last_digit(tmp_path: Path) -> None:
 def test_equal_numbers_of_several_types_stay_apart_in_one_column(tmp_path: Path) -> None:
     odd: list[Any] = [1, True, 1.0, 0, False, -0.0, 0.0, None, "1", 1, True]
     records = {key_of(n): replace(made(n), provenance={"x": x}) for n, x in enumerate(odd)}
-    parts = pack(records.values(), dict.fromkeys(records, (1, 2)))
+    parts = pack(records.values(), dict.fromkeys(records, (1, 2, 3)))
     write_index(tmp_path / INDEX_FILE, parts)
     back = read_index(tmp_path / INDEX_FILE)
     assert [repr(back.records[key].provenance["x"]) for key in records] == list(map(repr, odd))
@@ -303,7 +330,7 @@ def test_parts_of_several_readers_become_one_of_each_shape() -> None:
     odd: list[Any] = [1.0, 2.0, 1, True, 1.0, 2, "1", None]
     records = [replace(made(3 * n + 1), provenance={"x": x, "n": [1]}) for n, x in enumerate(odd)]
     records += [replace(made(3 * n + 1), key=key_of(100 + n), metrics={}) for n in range(4)]
-    stamps = {record.key: (place, place) for place, record in enumerate(records)}
+    stamps = {record.key: (place, place, place) for place, record in enumerate(records)}
     apart = [part for one in records for part in pack([one], stamps)]
     halves = [*pack(records[::2], stamps), *pack(records[1::2], stamps)]
     for parts in (apart, halves):

@@ -133,7 +133,8 @@ def test_all_commands_filter_alike(cli: Cli, runs: Path) -> None:
         words = (command, "-o", "runs")
         assert "general" in cli(*words).out, command
         assert "general" not in cli(*words, "-p", "hard").out, command
-        for option, value in (("-p", "hrad"), ("-d", "elvp"), ("--shots", "7"), ("-m", "drra")):
+        options = {"-p": "hrad", "-d": "elvp", "--shots": "7", "--preset": "papr", "-m": "drra"}
+        for option, value in options.items():
             refused = cli(*words, option, value)
             assert (refused.code, refused.out, refused.err.count("\n")) == (2, "", 1), command
             assert refused.err.startswith("error: no results of "), command
@@ -155,3 +156,30 @@ def test_results_of_preset_smoke_alone_are_named(cli: Cli, tmp_path: Path) -> No
         # One method alone is shown, but not ranked.
         alone = cli(command, "-o", "runs", "--include-smoke").code
         assert alone == int(command == "ranks"), command
+
+
+def test_an_empty_folder_has_nothing_to_take_in(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "cells").mkdir(parents=True)
+    for command in ("ranks", "intervals", "seen"):
+        for words in ([], ["--include-smoke"]):
+            refused = cli(command, "-o", "runs", *words)
+            assert (refused.code, refused.out) == (3, ""), command
+            assert refused.err.startswith("error: no results in runs: run something first"), command
+
+
+def test_results_are_chosen_by_their_preset(cli: Cli, tmp_path: Path) -> None:
+    for preset in ("frozen", "paper", "smoke"):
+        for label in ("dra", "devnet"):
+            write_cell(tmp_path / "runs", label, engine={"preset": preset}, split=CRACK)
+    for command in ("report", "ranks", "intervals", "seen"):
+        for preset in ("paper", "smoke"):
+            out = cli(command, "-o", "runs", "--preset", preset).out
+            assert f"preset {preset}" in out and "preset frozen" not in out, command
+    refused = cli("ranks", "-o", "runs", "--diagram", "x.png").err
+    assert "one setting, got 2: choose one by --preset of hard protocol, 10 shots" in refused
+    write_cell(tmp_path / "two", split=CRACK)
+    write_cell(tmp_path / "two", split=CRACK, weights="random:0")
+    refused = cli("ranks", "-o", "two", "--diagram", "x.png").err
+    assert "got 2: let -o name a folder that holds but one of hard protocol" in refused
+    refused = cli("ranks", "--published", "dra-1", "--preset", "paper").err
+    assert "--published goes with" in refused

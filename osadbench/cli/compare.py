@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -22,7 +22,7 @@ from osadbench.cli.stored import (
 )
 from osadbench.errors import StoreError, UsageError, did_you_mean
 from osadbench.report.differences import Side, differences, render_differences
-from osadbench.report.grouping import tell_apart
+from osadbench.report.grouping import tell_apart, with_source
 from osadbench.store import Store
 from osadbench.types import SMOKE, Record
 
@@ -71,8 +71,9 @@ def compare(
     one, other = _parse(first), _parse(second)
     # Both may be parts of one folder.
     read = functools.cache(read_store)
-    side_a = _side(one, one.label or other.label, read)
-    side_b = _side(other, other.label or one.label, read)
+    (store_a, all_a), (store_b, all_b) = read(one.folder), read(other.folder)
+    side_a = _side(one, one.label or other.label, store_a, tell_apart(all_a, all_b))
+    side_b = _side(other, other.label or one.label, store_b, tell_apart(all_b, all_a))
     with reading([*side_a.records, *side_b.records]) as counted:
         keep = functools.lru_cache(_KEPT)
         found = differences(
@@ -112,9 +113,7 @@ def _beginnings(text: str) -> Iterator[tuple[Path, str]]:
             yield Path(text[:end]), text[end:]
 
 
-def _side(asked: _Asked, label: str, read: Callable[[Path], tuple[Store, list[Record]]]) -> Side:
-    store, records = read(asked.folder)
-    records = tell_apart(records)
+def _side(asked: _Asked, label: str, store: Store, records: list[Record]) -> Side:
     presets = {record.preset for record in records}
     if SMOKE not in asked.chosen:
         records = measured(records)
@@ -124,13 +123,22 @@ def _side(asked: _Asked, label: str, read: Callable[[Path], tuple[Store, list[Re
             raise UsageError(f"{asked.text}: no results of {word!r}: {_known(records, word)}")
         records = kept
     if label:
-        labels = {record.label for record in records}
-        if label not in labels:
-            hint = did_you_mean(label, labels)
-            raise UsageError(f"{asked.text}: no results of method {label!r}: {hint}")
-        records = [record for record in records if record.label == label]
+        records = _of_method(records, label, asked.text)
     name = asked.text if asked.label == label else f"{asked.text}:{label}"
     return Side(name, records, store.scores)
+
+
+def _of_method(records: list[Record], label: str, text: str) -> list[Record]:
+    labels = {record.label for record in records}
+    if label not in labels:
+        # The other side's outliers may have lengthened the only label here.
+        longer = {r.label for r in records if r.label == with_source(label, r)}
+        if len(longer) != 1:
+            raise UsageError(
+                f"{text}: no results of method {label!r}: {did_you_mean(label, labels)}"
+            )
+        (label,) = longer
+    return [record for record in records if record.label == label]
 
 
 def _fits(record: Record, word: str, presets: set[str]) -> bool:

@@ -12,6 +12,7 @@ from osadbench.cli.stored import (
     interval_options,
     reading,
 )
+from osadbench.report.grouping import tell_apart
 from osadbench.report.intervals import cell_intervals, render_intervals
 
 __all__ = ["COMMANDS"]
@@ -30,7 +31,7 @@ def intervals(
     It says what other test images might give; what another fit would change is not in it.
     """
     store, records = choice.read()
-    shown = choice.measured(choice.of_methods(records))
+    shown = choice.measured(choice.of_methods(tell_apart(records)))
     with reading(shown) as counted:
         cells = cell_intervals(
             shown,

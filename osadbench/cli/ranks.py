@@ -19,6 +19,7 @@ from osadbench.cli.stored import (
 from osadbench.errors import UsageError
 from osadbench.report import build_report
 from osadbench.report.diagram import SUFFIXES, Diagram, save_diagram
+from osadbench.report.parts import Setting
 from osadbench.report.published.ranks import published_ranks
 from osadbench.report.ranks import RankTable, rank_report, render_ranks
 
@@ -77,28 +78,30 @@ def ranks(
     """
     chosen = split_words(choice.methods)
     if published is not None:
-        if choice.protocol or choice.dataset or metric != "auroc" or choice.include_smoke:
+        given = choice.protocol or choice.dataset or choice.preset or choice.include_smoke
+        if given or metric != "auroc":
             raise UsageError("--published goes with -m, --shots, --over and --alpha: drop the rest")
         number = _one_number(choice.shots)
         table = published_ranks(
             published, number, chosen, over=over, alpha=alpha, allow_partial=allow_partial
         )
-        tables = [table]
+        tables, settings = [table], []
     else:
         _, records = choice.read()
         report = build_report(
             records,
             metric=metric,
             methods=chosen or None,
-            include_smoke=choice.include_smoke,
+            include_smoke=choice.takes_smoke,
             allow_partial=allow_partial,
             allow_mixed=allow_mixed,
         )
         tables = rank_report(report, over=over, alpha=alpha, allow_partial=allow_partial)
-    if not tables:
-        raise UsageError("no results to rank: --include-smoke takes those of preset smoke")
+        settings = [table.setting for table in report.tables]
+        if not tables:
+            raise choice.nothing(records)
     for path in diagrams:
-        save_diagram(_diagram(tables), path)
+        save_diagram(_diagram(tables, settings), path)
     click.echo(render_ranks(tables, format_), nl=False)
     return int(any(table.test is None for table in tables))
 
@@ -110,17 +113,25 @@ def _one_number(shots: Sequence[str]) -> int:
     return int(numbers[0])
 
 
-def _diagram(tables: Sequence[RankTable]) -> Diagram:
+def _diagram(tables: Sequence[RankTable], settings: Sequence[Setting]) -> Diagram:
     if len(tables) > 1:
         titles = "; ".join(table.title for table in tables)
         raise UsageError(
-            f"one diagram shows one setting, got {len(tables)}: choose by -p, --shots or -d among "
-            f"{titles}"
+            f"one diagram shows one setting, got {len(tables)}: {_way(settings)} of {titles}"
         )
     (table,) = tables
     if table.test is None or table.difference is None:
         raise UsageError(f"nothing to draw, {table.notes[-1]}")
     return Diagram(table.methods, table.test.mean_ranks, table.difference)
+
+
+def _way(settings: Sequence[Setting]) -> str:
+    """Return how to choose one of several settings, as the start of a clause."""
+    ways = {"-p": "protocol", "--shots": "shots", "--preset": "preset"}
+    helps = [way for way, name in ways.items() if len({getattr(s, name) for s in settings}) > 1]
+    if helps:
+        return f"choose one by {' and '.join(helps)}"
+    return "let -o name a folder that holds but one"
 
 
 COMMANDS = (ranks,)

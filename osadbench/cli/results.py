@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from osadbench.cli.stored import (
     split_words,
 )
 from osadbench.report import GROUPINGS, build_report, render
-from osadbench.store import Store, collector_paused
+from osadbench.store import UNDER_WAY, Store, collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
@@ -39,9 +40,17 @@ def echo_report(
     **options: Any,
 ) -> None:
     """Build, render and print a report; after a run, older results may stand among the new ones."""
-    color = format == "terminal" and sys.stdout.isatty()
     report = build_report(records, allow_mixed=allow_mixed, **options)
-    click.echo(render(report, format, color=color))
+    color = _in_color()
+    # Told nothing, click would take the codes out of what is piped.
+    click.echo(render(report, format, color=color), nl=False, color=color)
+
+
+def _in_color() -> bool:
+    """Whether ANSI codes are wanted; see https://no-color.org and https://force-color.org."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    return bool(os.environ.get("FORCE_COLOR")) or sys.stdout.isatty()
 
 
 @click.command()
@@ -77,7 +86,7 @@ def report(choice: Choice, format_: str, **options: Any) -> None:
         format=format_,
         methods=split_words(choice.methods) or None,
         datasets=split_words(choice.dataset),
-        include_smoke=choice.include_smoke,
+        include_smoke=choice.takes_smoke,
         **options,
     )
 
@@ -95,7 +104,12 @@ def status(output: Path) -> int:
             click.echo(f"failed  {record.key[:12]}  {record.label} {record.row}: {record.reason}")
     for problem in problems:
         click.echo(f"problem  {problem}")
-    return 1 if counts["failed"] or problems else 0
+    return 1 if counts["failed"] or _lasting(problems) else 0
+
+
+def _lasting(problems: Sequence[str]) -> bool:
+    """Whether one of a folder's problems is more than a run that writes right now."""
+    return not all(problem.endswith(UNDER_WAY) for problem in problems)
 
 
 @click.command()
@@ -122,7 +136,8 @@ def show(key: str, output: Path, scores: bool) -> None:
 def merge(sources: tuple[Path, ...], output: Path) -> int:
     """Copy records of other results folders into the output folder.
 
-    A finished record that is there already is never replaced.
+    A finished record that is there already is never replaced. Exit code 1 where a folder has
+    records that cannot be used; the others are copied.
     """
     result = Store(output).merge(sources)
     click.echo(
@@ -133,7 +148,7 @@ def merge(sources: tuple[Path, ...], output: Path) -> int:
         click.echo(f"conflict  {key[:12]}: other scores in {source}; ours are kept")
     for problem in result.problems:
         click.echo(f"problem  {problem}")
-    return 4 if result.conflicts else 0
+    return 4 if result.conflicts else int(_lasting(result.problems))
 
 
 COMMANDS = (report, status, show, merge)

@@ -14,7 +14,7 @@ import click
 
 from osadbench.cli.options import output_option
 from osadbench.console import Counted, counting
-from osadbench.errors import StoreError, UsageError, did_you_mean
+from osadbench.errors import OsadbenchError, StoreError, UsageError, did_you_mean
 from osadbench.metrics import METRICS, metric_key
 from osadbench.params import split_components
 from osadbench.report import FORMATS
@@ -105,7 +105,8 @@ class Choice:
         dataset: Names of datasets likewise.
         shots: Numbers of labelled anomalies likewise.
         methods: Labels or names of methods likewise.
-        include_smoke: Whether results of the preset smoke take part.
+        preset: Names of presets likewise.
+        include_smoke: Whether results of the preset smoke take part, though not asked for by name.
     """
 
     output: Path
@@ -113,10 +114,16 @@ class Choice:
     dataset: tuple[str, ...]
     shots: tuple[str, ...]
     methods: tuple[str, ...]
+    preset: tuple[str, ...]
     include_smoke: bool
 
+    @property
+    def takes_smoke(self) -> bool:
+        """Whether results of the preset smoke take part."""
+        return self.include_smoke or SMOKE in split_words(self.preset)
+
     def read(self) -> tuple[Store, list[Record]]:
-        """Return the folder and its records of the protocols, datasets and shots asked for.
+        """Return the folder and its records of the protocols, datasets and so on asked for.
 
         No file of scores is opened.
 
@@ -125,7 +132,7 @@ class Choice:
             UsageError: No record has a value that is asked for.
         """
         store, records = read_store(self.output)
-        for field in ("protocol", "dataset", "shots"):
+        for field in ("protocol", "dataset", "shots", "preset"):
             records = _only(field, split_words(getattr(self, field)), records)
         return store, records
 
@@ -144,12 +151,19 @@ class Choice:
         """Return the records without those of the preset smoke, unless these are asked for.
 
         Raises:
+            StoreError: There is none.
             UsageError: None is left.
         """
-        shown = list(records) if self.include_smoke else measured(records)
+        shown = list(records) if self.takes_smoke else measured(records)
         if not shown:
-            raise UsageError("no results to show: --include-smoke takes those of preset smoke")
+            raise self.nothing(records)
         return shown
+
+    def nothing(self, records: Sequence[Record]) -> OsadbenchError:
+        """Return the error of having nothing to show of these records."""
+        if not records:
+            return _no_results(self.output)
+        return UsageError("no results to show: --include-smoke takes those of preset smoke")
 
 
 _CHOICE = (
@@ -158,6 +172,7 @@ _CHOICE = (
     click.option("-d", "--dataset", multiple=True, help="Only these datasets."),
     click.option("--shots", multiple=True, help="Only these numbers of labelled anomalies."),
     click.option("-m", "--methods", multiple=True, help="Only these methods."),
+    click.option("--preset", multiple=True, help="Only these presets."),
     click.option("--include-smoke", is_flag=True, help="Take in results of preset smoke."),
 )
 
@@ -182,8 +197,12 @@ def existing_store(folder: Path) -> Store:
         StoreError: There is no such folder.
     """
     if not folder.is_dir():
-        raise StoreError(f"no results in {folder}: run something first, or name a folder by -o")
+        raise _no_results(folder)
     return Store(folder)
+
+
+def _no_results(folder: Path) -> StoreError:
+    return StoreError(f"no results in {folder}: run something first, or name a folder by -o")
 
 
 def read_store(folder: Path) -> tuple[Store, list[Record]]:

@@ -12,11 +12,11 @@ from osadbench.report.parts import Setting
 from osadbench.types import NO_WEIGHTS, Record, place_name
 
 __all__ = [
-    "ambiguous_places",
     "blocks_of",
     "by_setting",
     "shared",
     "tell_apart",
+    "with_source",
 ]
 
 _Request = tuple[str, str, str, int, str]
@@ -29,25 +29,42 @@ def shared(records: Iterable[Record], field: str) -> list[Any]:
     return list(dict(zip(map(id, values), values, strict=True)).values())
 
 
-def tell_apart(records: Sequence[Record]) -> list[Record]:
+def tell_apart(records: Sequence[Record], *others: Sequence[Record]) -> list[Record]:
     """Return the records, with the outliers' source in a label that has met several in one place.
 
     A method's results with outliers of two sources are two columns; where each dataset has a source
     of its own, they are one.
+
+    Args:
+        records: The records.
+        others: Sets of records that they are held against: a label that has met several sources in
+            one place of any of them names its source here, too.
     """
-    if not any(split.get("outliers") for split in shared(records, "split")):
+    several = set().union(*map(_of_several_sources, (records, *others)))
+    if not several:
         return list(records)
-    sources: dict[tuple[str, ...], set[str]] = {}
-    for record in records:
-        place = (record.label, record.protocol, canonical_json(record.engine), record.place)
-        sources.setdefault(place, set()).add(record.outlier_source)
-    several = {place[0] for place, found in sources.items() if len(found - {""}) > 1}
     return [
-        replace(record, label=f"{record.label} (outliers {record.outlier_source})")
+        replace(record, label=with_source(record.label, record))
         if record.label in several and record.outlier_source
         else record
         for record in records
     ]
+
+
+def with_source(label: str, record: Record) -> str:
+    """Return a label with the source of a record's outliers."""
+    return f"{label} (outliers {record.outlier_source})"
+
+
+def _of_several_sources(records: Sequence[Record]) -> set[str]:
+    """Return the labels that have outliers of several sources in one place."""
+    if not any(split.get("outliers") for split in shared(records, "split")):
+        return set()
+    sources: dict[tuple[str, ...], set[str]] = {}
+    for record in records:
+        place = (record.label, record.protocol, canonical_json(record.engine), record.place)
+        sources.setdefault(place, set()).add(record.outlier_source)
+    return {place[0] for place, found in sources.items() if len(found - {""}) > 1}
 
 
 def blocks_of(records: Iterable[Record]) -> list[list[Record]]:
@@ -122,14 +139,6 @@ def _newest_first(by_manifest: Mapping[str, Sequence[Sequence[Record]]]) -> list
         for manifest, blocks in by_manifest.items()
     }
     return sorted(by_manifest, key=lambda manifest: (-started[manifest], manifest))
-
-
-def ambiguous_places(blocks: Iterable[Sequence[Record]]) -> set[str]:
-    """Return the datasets and categories that stand for images of several manifests."""
-    manifests: dict[str, set[str]] = {}
-    for block in blocks:
-        manifests.setdefault(block[0].place, set()).add(block[0].manifest)
-    return {place for place, found in manifests.items() if len(found) > 1}
 
 
 def _tables(members: Sequence[Record]) -> Iterator[tuple[int, str, Sequence[Record]]]:

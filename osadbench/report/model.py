@@ -9,7 +9,8 @@ from osadbench.errors import UsageError, did_you_mean
 from osadbench.metrics import metric_key
 from osadbench.report.compare import compare
 from osadbench.report.costs import costs_of
-from osadbench.report.grouping import ambiguous_places, blocks_of, by_setting, shared, tell_apart
+from osadbench.report.grouping import blocks_of, by_setting, shared, tell_apart
+from osadbench.report.images import ambiguous_places
 from osadbench.report.ordering import MEAN, papers_order, sort_columns, sort_rows
 from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol

@@ -11,6 +11,7 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report import wording
 from osadbench.report.documents import csv_text, json_text
+from osadbench.report.images import images_text
 from osadbench.report.parts import Cell, Report, Row, Table
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, p_text
@@ -76,14 +77,17 @@ def rank_report(
         allow_partial: Whether cells that lack seeds are ranked like the others, and rows that some
             method lacks are left out.
     """
+    ambiguous = _ambiguous(report.tables)
     found = []
     for setting, group in groupby(report.tables, key=lambda table: table.setting):
         tables = list(group)
         rows = _rows(tables, over)
         results = {name: _values(row, allow_partial) for name, row in rows.items()}
         cells = (cell for row in rows.values() for cell in row.cells)
+        manifests = {place: one for table in tables for place, one in table.manifests.items()}
+        images = images_text(manifests, ambiguous)
         ranked = rank_table(
-            f"{wording.setting_text(setting)}, {wording.engine_text(setting)}",
+            wording.full_title(wording.setting_text(setting), setting, images),
             results,
             list(dict.fromkeys(label for table in tables for label in table.columns)),
             report.metric,
@@ -96,6 +100,12 @@ def rank_report(
         )
         found.append(replace(ranked, notes=(*ranked.notes, *mixed)))
     return found
+
+
+def _ambiguous(tables: Sequence[Table]) -> set[str]:
+    """Return the datasets and categories that stand for images of several manifests."""
+    met = {item for table in tables for item in table.manifests.items()}
+    return {place for place, n in Counter(place for place, _ in met).items() if n > 1}
 
 
 def _rows(tables: Sequence[Table], over: str) -> dict[str, Row]:
@@ -244,8 +254,13 @@ def _test_texts(table: RankTable, test: FriedmanResult) -> Iterator[str]:
         f"Iman and Davenport: F = {test.f:.2f} ({k - 1} and {(k - 1) * (test.n - 1)} df), p "
         f"{p_text(test.p_f)}; smallest possible p {bare_p_text(test.smallest_p)}"
     )
+    if test.smallest_p in (test.p, test.p_f) and test.smallest_p < 1:
+        yield "the smallest possible p stands where an approximation gives less (ours)"
     if test.p_f >= table.alpha:
-        yield f"no difference found at {table.alpha:g}, so the next line can say nothing else"
+        yield (
+            f"no difference found at {table.alpha:g}: what the next line tells apart must not be "
+            "claimed"
+        )
     together = "; ".join(", ".join(group) for group in table.groups) or "none"
     yield (
         f"Nemenyi's critical difference of mean ranks at {table.alpha:g}: {table.difference:.2f}; "

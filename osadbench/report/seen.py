@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
 
 from osadbench.errors import ContractError
 from osadbench.metrics import compute_metrics
-from osadbench.report.cells import mean_and_std, why_missing
+from osadbench.report.cells import mean_and_std, records_by_cell, why_missing
 from osadbench.report.grouping import blocks_of, by_setting, tell_apart
+from osadbench.report.images import ambiguous_places, images_text, manifests_of
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import mixtures_told, origins_of
 from osadbench.report.wording import table_title
@@ -66,6 +66,8 @@ class SeenCell:
         unseen: Against the others.
         reasons: Why seeds have no value, each reason once.
         mixed: What the results of its table mix, where they may.
+        manifest: Digest of the images' manifest.
+        images: Which images its table has, where other tables have others of that name.
     """
 
     setting: Setting
@@ -78,6 +80,8 @@ class SeenCell:
     unseen: SeenPart
     reasons: tuple[str, ...] = ()
     mixed: tuple[str, ...] = ()
+    manifest: str = ""
+    images: str = ""
 
 
 class _Table(NamedTuple):
@@ -88,16 +92,18 @@ class _Table(NamedTuple):
         dataset: Name of the dataset.
         seeds: Number of seeds of all its records.
         classes: The seen classes by row and seed, None where records contradict each other.
-        shown: The records to measure.
+        shown: The records to measure, by row and method, then by seed.
         mixed: What these mix.
+        images: Which images they are of, where other tables have others of that name.
     """
 
     setting: Setting
     dataset: str
     seeds: int
     classes: Mapping[_Place, frozenset[str] | None]
-    shown: Sequence[Record]
+    shown: Mapping[tuple[str, str], Mapping[int, Record]]
     mixed: tuple[str, ...]
+    images: str
 
 
 def build_seen(
@@ -123,11 +129,13 @@ def build_seen(
             stand in one table.
 
     Raises:
-        StoreError: The results of a table are mixed.
+        StoreError: Two records claim the same method, row and seed of one table, or they are mixed.
     """
+    blocks = blocks_of(tell_apart(records))
+    ambiguous = ambiguous_places(blocks)
     tables = [
-        _table(setting, dataset, members[dataset], labels, allow_mixed=allow_mixed)
-        for setting, members in by_setting(blocks_of(tell_apart(records)))
+        _table(setting, dataset, members[dataset], labels, ambiguous, allow_mixed=allow_mixed)
+        for setting, members in by_setting(blocks)
         for dataset in sorted(members)
     ]
     measured = _measure_all(tables, scores_of)
@@ -141,6 +149,7 @@ def _table(
     dataset: str,
     members: Sequence[Record],
     labels: Collection[str] | None,
+    ambiguous: Collection[str],
     *,
     allow_mixed: bool,
 ) -> _Table:
@@ -151,8 +160,9 @@ def _table(
         dataset,
         len({record.seed for record in members}),
         _seen_classes(members, setting.shots),
-        shown,
+        records_by_cell(shown),
         mixtures_told(title, origins_of(shown), allow_mixed=allow_mixed),
+        images_text(manifests_of(shown), ambiguous),
     )
 
 
@@ -164,7 +174,7 @@ def _measure_all(tables: Sequence[_Table], scores_of: _Scores) -> list[dict[str,
     """
     standing: dict[str, list[tuple[int, Record]]] = {}
     for index, table in enumerate(tables):
-        for record in table.shown:
+        for record in (one for by_seed in table.shown.values() for one in by_seed.values()):
             standing.setdefault(record.key, []).append((index, record))
     found: list[dict[str, _Measured]] = [{} for _ in tables]
     for key, places in standing.items():
@@ -175,9 +185,8 @@ def _measure_all(tables: Sequence[_Table], scores_of: _Scores) -> list[dict[str,
 
 
 def _cells(table: _Table, measured: Mapping[str, _Measured]) -> Iterator[SeenCell]:
-    ordered = sorted(table.shown, key=lambda record: (record.row, record.label, record.seed))
-    for (row, label), group in groupby(ordered, key=lambda record: (record.row, record.label)):
-        found = [measured[record.key] for record in group]
+    for (row, label), by_seed in sorted(table.shown.items()):
+        found = [measured[record.key] for _, record in sorted(by_seed.items())]
         reasons = dict.fromkeys(reason for _, problems in found for reason in problems)
         whole, seen, unseen = (
             _part([values[kind] for values, _ in found if kind in values]) for kind in PARTS
@@ -187,6 +196,8 @@ def _cells(table: _Table, measured: Mapping[str, _Measured]) -> Iterator[SeenCel
             *(whole, seen, unseen),
             tuple(reasons),
             table.mixed,
+            next(iter(by_seed.values())).manifest,
+            table.images,
         )
 
 

@@ -21,8 +21,7 @@ _VALUES = ("mean", "std", "n", "anomalies")
 _COLUMNS = (
     *("protocol", "shots", "preset", "dataset", "row", "method", "expected"),
     *(f"{part}_{value}" for part in PARTS for value in _VALUES),
-    "reasons",
-    "mixed",
+    *("reasons", "mixed", "engine", "manifest"),
 )
 
 
@@ -48,6 +47,8 @@ def _line(cell: SeenCell) -> dict[str, Any]:
         "expected": cell.expected,
         "reasons": "; ".join(cell.reasons),
         "mixed": "; ".join(cell.mixed),
+        "engine": wording.engine_text(setting),
+        "manifest": cell.manifest,
     }
     for name, part in zip(PARTS, (cell.all, cell.seen, cell.unseen), strict=True):
         line |= {f"{name}_mean": part.mean, f"{name}_std": part.std, f"{name}_n": part.n}
@@ -57,9 +58,9 @@ def _line(cell: SeenCell) -> dict[str, Any]:
 
 def _sheet(cells: Sequence[SeenCell]) -> Sheet:
     first = cells[0]
+    table = wording.table_title(first.dataset, first.setting)
     title = (
-        f"{wording.table_title(first.dataset, first.setting)}, "
-        f"{wording.engine_text(first.setting)}: AUROC, mean±std over "
+        f"{wording.full_title(table, first.setting, first.images)}: AUROC, mean±std over "
         f"{counted(first.expected, 'seed')}, with the number of anomalies in brackets"
     )
     footnotes = list(dict.fromkeys(reason for cell in cells for reason in cell.reasons))

@@ -17,6 +17,7 @@ from osadbench.report.cells import (
     values_of,
 )
 from osadbench.report.facts import column_notes, facts_of
+from osadbench.report.images import images_text, manifests_of
 from osadbench.report.marks import mark_cells
 from osadbench.report.parts import Cell, Row, Setting, Table
 from osadbench.report.provenance import (
@@ -155,12 +156,11 @@ def finish_table(
     for record in records:
         by_label.setdefault(record.label, []).append(record)
     facts = tuple(facts_of(label, by_label[label]) for label in table.columns)
-    # Thousands of records share a split.
-    splits = {(r.dataset, r.category, id(r.split)): r for r in records}.values()
-    manifests = {r.place: r.manifest for r in sorted(splits, key=lambda record: record.place)}
+    manifests = manifests_of(records)
+    images = images_text(manifests, options.ambiguous)
     notes = [
         *column_notes(table.setting, facts),
-        *_image_notes(manifests, options.ambiguous),
+        *[f"{images}; other tables have other images of that name"] * bool(images),
         *mixed,
         *provenance_notes(origins, told=mixed_packages(origins)),
     ]
@@ -174,17 +174,6 @@ def finish_table(
         mixed=mixed,
     )
     return Part(whole, by_seed, records)
-
-
-def _image_notes(manifests: Mapping[str, str], ambiguous: Collection[str]) -> list[str]:
-    named = [
-        f"{digest[:8] or 'unknown'} ({place})"
-        for place, digest in manifests.items()
-        if place in ambiguous
-    ]
-    if not named:
-        return []
-    return [f"images of manifest {', '.join(named)}; other tables have other images of that name"]
 
 
 def _told_apart(row: Row, odd: Collection[Place]) -> Row:

@@ -25,6 +25,7 @@ __all__ = [
     "cost_lines",
     "engine_text",
     "fraction",
+    "full_title",
     "grid",
     "legend",
     "number",
@@ -79,6 +80,11 @@ def engine_text(setting: Setting) -> str:
     if setting.weights != NO_WEIGHTS:
         parts += [setting.backbone, f"weights {short_weights(setting.weights)}"]
     return ", ".join([*parts, *setting.changes])
+
+
+def full_title(title: str, setting: Setting, images: str) -> str:
+    """Return a title with :func:`engine_text` and which images there are, where that is said."""
+    return ", ".join(filter(None, (title, engine_text(setting), images)))
 
 
 def comparison_heading(setting: Setting) -> str:

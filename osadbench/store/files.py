@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import re
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ from osadbench.types import Record
 __all__ = [
     "AGAIN",
     "KEY",
+    "UNDER_WAY",
+    "WRITING_SECONDS",
     "File",
     "Listing",
     "leftovers",
@@ -38,7 +41,10 @@ _READ = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _BYTES_AT_ONCE = 1 << 16
 #: So many files are opened before they are read, far fewer than any system allows.
 _AHEAD = 64
-AGAIN = "run the same command again to compute it anew"
+AGAIN = "osadbench run computes it anew"
+#: What a file without a record may be for that long: no write takes longer.
+UNDER_WAY = "a write is under way, or was interrupted a moment ago"
+WRITING_SECONDS = 300
 
 
 #: A file's bytes and its stamp just before they were read; None where there is no such file; or why
@@ -95,7 +101,7 @@ def stamp_of(path: str | Path) -> Stamp | None:
 
 
 def _stamp(stat: os.stat_result) -> Stamp:
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def read_file(path: str | Path) -> bytes | None:
@@ -172,7 +178,7 @@ def parse_record(folder: str | Path, key: str, data: bytes, pool: Pool | None = 
     """
     try:
         return from_json(data, key, pool)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         path = Path(folder) / f"{key}.json"
         raise DamagedRecordError(f"record {path} is damaged ({error}): {AGAIN}") from error
 
@@ -192,12 +198,14 @@ def rename_aside(path: Path) -> Path | None:
         return None
 
 
-def leftovers(listing: Listing) -> Iterator[str]:
+def leftovers(folder: Path, listing: Listing) -> Iterator[str]:
     """Yield a line for each file that is neither a record nor its scores, sorted by name."""
     alone = (f"{stem}.npz" for stem in listing.scores - listing.keys)
     for name in sorted([*alone, *listing.others]):
-        if name.endswith(".tmp"):
-            what = "a write was interrupted, or is under way: delete it when nothing runs"
+        if name.endswith((".tmp", ".npz")) and _is_young(folder / name):
+            what = UNDER_WAY
+        elif name.endswith(".tmp"):
+            what = "a write was interrupted: delete it when nothing runs"
         elif ".json.damaged-" in name:
             what = "set aside as damaged: delete it once you have looked at it"
         elif name.endswith(".npz"):
@@ -207,6 +215,11 @@ def leftovers(listing: Listing) -> Iterator[str]:
         else:
             continue
         yield f"{name}: {what}"
+
+
+def _is_young(path: Path) -> bool:
+    stamp = stamp_of(path)
+    return stamp is None or time.time_ns() - stamp[1] < WRITING_SECONDS * 10**9
 
 
 def unwritable(root: Path, error: OSError) -> str:

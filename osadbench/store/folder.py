@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from osadbench.store.files import (
     parse_record,
     read_file,
     rename_aside,
+    stamp_of,
     unwritable,
 )
 from osadbench.store.scan import scan_by_index
@@ -37,6 +39,8 @@ __all__ = ["MergeReport", "Store"]
 
 #: No write takes this long: a temporary file of that age is what a killed process left.
 ABANDONED_SECONDS = 3600
+#: A record follows its scores as soon as the disk has them: later, whoever wrote them was killed.
+_FOLLOWS_SECONDS = 1
 
 
 @dataclass(frozen=True)
@@ -181,7 +185,8 @@ class Store:
             lacking = self._without_scores(found, listing.scores)
             problems += (str(_no_scores(self._path(key, ".npz"))) for key in lacking)
             found = {key: found[key] for key in found.keys() - lacking} if lacking else found
-        return sorted(found.values(), key=by_place), [*sorted(problems), *leftovers(listing)]
+        problems = [*sorted(problems), *leftovers(self.cells, listing)]
+        return sorted(found.values(), key=by_place), problems
 
     def find(self, prefix: str) -> Record:
         """Return the one record whose key starts with a prefix of four or more digits.
@@ -210,14 +215,21 @@ class Store:
             StoreError: The record has a layout that is not read here, or the folder cannot be
                 written.
         """
-        try:
+        with contextlib.suppress(DamagedRecordError):
             self.read(key)
-        except DamagedRecordError:
-            try:
-                return rename_aside(self._path(key, ".json"))
-            except OSError as error:
-                raise StoreError(unwritable(self.root, error)) from error
-        return None
+            return None
+        path = self._path(key, ".json")
+        try:
+            if (aside := rename_aside(path)) is None:
+                return None
+            with contextlib.suppress(DamagedRecordError):
+                # Whole: another process has put it there since.
+                self._cell(key, aside.read_bytes())
+                aside.replace(path)
+                return None
+        except OSError as error:
+            raise StoreError(unwritable(self.root, error)) from error
+        return aside
 
     def merge(self, sources: Sequence[str | Path]) -> MergeReport:
         """Take over the records of other results folders.
@@ -262,9 +274,22 @@ class Store:
         return self.cells / f"{key}{suffix}"
 
     def _load(self, key: str) -> _Cell | None:
-        path, scores = self._path(key, ".json"), self._path(key, ".npz")
-        if (data := read_file(path)) is None:
-            return None
+        path = self._path(key, ".json")
+        data = read_file(path)
+        while data is not None:
+            try:
+                return self._cell(key, data)
+            except DamagedRecordError:
+                # Another process may have put the cell anew between the reads of its two files.
+                again = read_file(path)
+                if again == data and not _on_its_way(path):
+                    raise
+                data = again
+        return None
+
+    def _cell(self, key: str, data: bytes) -> _Cell:
+        """Return the cell of a record's bytes, with the scores that stand there."""
+        scores = self._path(key, ".npz")
         record = parse_record(self.cells, key, data)
         if record.scores_sha256 is None:
             return _Cell(record, data, None)
@@ -315,6 +340,17 @@ class Store:
 
 def _no_scores(path: Path) -> DamagedRecordError:
     return DamagedRecordError(f"the scores {path} are missing: {AGAIN}")
+
+
+def _on_its_way(path: Path) -> bool:
+    """Wait a moment where a record is to follow its new scores, and return whether it is."""
+    record, scores = stamp_of(path), stamp_of(path.with_suffix(".npz"))
+    if record is None or scores is None or scores[1] <= record[1]:
+        return False
+    if not 0 <= time.time_ns() - scores[1] < _FOLLOWS_SECONDS * 10**9:
+        return False
+    time.sleep(0.01)
+    return True
 
 
 def _existing(root: Path) -> Store:

@@ -1,6 +1,6 @@
 """The index of a results folder: its records once more, in one file that is read at once.
 
-A shortcut and never the truth. An entry stands for a record's file of the same name, size and time
+A shortcut and never the truth. An entry stands for a record's file of the same name, size and times
 of last change; any other file is read itself. An index that is missing, damaged, of another version
 or made elsewhere is as good as none, and one that cannot be written costs time only.
 
@@ -16,8 +16,6 @@ import itertools
 import json
 import logging
 import marshal
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
@@ -53,11 +51,11 @@ _MEASURED = ("metrics", "provenance")
 #: All fields, those of the records' order first, so that their values are sorted as records are.
 _ORDER = (*PLACE, *(name for name in _FIELDS if name not in PLACE))
 #: What an index of another layout, or of other records, differs in.
-_LAYOUT = {"index": 3, "schema": SCHEMA, "fields": list(_FIELDS)}
-_UNUSABLE = (OSError, EOFError, ValueError, LookupError, TypeError, zipfile.BadZipFile, zlib.error)
+_LAYOUT = {"index": 4, "schema": SCHEMA, "fields": list(_FIELDS)}
 
-#: What tells whether a file is still the one that was read: bytes, and nanoseconds of last change.
-Stamp = tuple[int, int]
+#: What tells whether a file is still the one that was read: bytes, and nanoseconds of the last
+#: change of its contents and of its entry, which unlike the former cannot be set.
+Stamp = tuple[int, int, int]
 #: The names of a part's metrics and of its items of provenance.
 _Shape = Sequence[Sequence[str]]
 _Arrays = dict[str, npt.NDArray[Any]]
@@ -70,7 +68,7 @@ class Part(NamedTuple):
         shape: The names of the metrics and of the items of provenance.
         values: The different values of each column but those of floats, by its name.
         columns: One item per record: a float, or a place among the column's different values.
-        stamps: The stamps of the records' files, int64 (n, 2).
+        stamps: The stamps of the records' files, int64 (n, 3).
     """
 
     shape: _Shape
@@ -108,7 +106,7 @@ def read_index(path: Path) -> Index:
         return index
     except FileNotFoundError:
         return Index({}, {})
-    except _UNUSABLE as error:
+    except Exception as error:  # of damaged bytes, zipfile and NumPy raise nearly anything
         logger.debug("index %s is not used: %s", path, error)
         return Index({}, {})
 

@@ -46,7 +46,7 @@ FILES_PER_WORKER = 5000
 CALLS_PER_WORKER = 2
 
 #: The stamp of no file, in place of one that may stand for two contents.
-_UNSETTLED = (-1, -1)
+_UNSETTLED = (-1, -1, -1)
 
 #: What the files of some keys hold: their records, and a line for each that cannot be used.
 _Found = tuple[list[Part], list[str]]

@@ -13,7 +13,13 @@ import numpy as np
 from osadbench.errors import ContractError
 from osadbench.report.cells import why_missing
 from osadbench.report.differences.pairing import Pair, pair_records
-from osadbench.report.differences.parts import CellDifference, Differences, GroupTest, Side
+from osadbench.report.differences.parts import (
+    NO_SHARED_CELL,
+    CellDifference,
+    Differences,
+    GroupTest,
+    Side,
+)
 from osadbench.report.texts import DIGITS
 from osadbench.scores import ScoreTable
 from osadbench.stats import auroc_difference, bootstrap_difference, holm, rank_biserial, wilcoxon
@@ -44,8 +50,8 @@ def differences(
         allow_partial: Whether to test over the cells that both sides have where one lacks some.
 
     Raises:
-        UsageError: A side has several records of one place.
-        StoreError: Scores are missing or damaged.
+        UsageError: A side has several records of one place that can be told apart.
+        StoreError: A side has several that cannot, or scores are missing or damaged.
     """
     interval = bootstrap_difference if bootstrap else auroc_difference
     cells = []
@@ -124,7 +130,7 @@ def _tests(cells: Sequence[CellDifference], allow_partial: bool) -> Iterator[Gro
             gaps = ", ".join(f"{n} {status}" for status, n in sorted(lacking.items()))
             yield replace(test, reason=f"of {len(taken)} cells {gaps}")
         elif not both:
-            yield replace(test, reason="they share no cell")
+            yield replace(test, reason=NO_SHARED_CELL)
         else:
             yield _test(test, both)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
-from osadbench.errors import UsageError
+from osadbench.errors import StoreError, UsageError
 from osadbench.report.cells import CellPlace
 from osadbench.types import Record, split_title
 
@@ -36,7 +37,8 @@ def pair_records(
             they are paired with each other.
 
     Raises:
-        UsageError: A side has several records of one place.
+        UsageError: A side has several records of one place that can be told apart.
+        StoreError: A side has several that cannot.
     """
     sides = [_by_place(first, "A", by_label), _by_place(second, "B", by_label)]
     everywhere = {*sides[0], *sides[1]}
@@ -52,19 +54,19 @@ def pair_records(
 
 def _by_place(records: Sequence[Record], name: str, by_label: bool) -> dict[CellPlace, Record]:
     found: dict[CellPlace, Record] = {}
-    for record in sorted(records, key=lambda record: (record.label, record.row, record.seed)):
+    for record in sorted(records, key=attrgetter("label", "row", "seed", "key")):
         place = CellPlace.of(record, record.label if by_label else "")
         other = found.setdefault(place, record)
         if other is not record:
-            raise UsageError(
-                f"{name} has several results of {record.label} on {split_title(record)}: choose "
-                f"by @{' or @'.join(_apart(record, other))}"
-            )
+            what = f"{name} has several results of {record.label} on {split_title(record)}"
+            if apart := _apart(record, other):
+                raise UsageError(f"{what}: choose by @{' or @'.join(apart)}")
+            raise StoreError(f"{what}, {other.key} and {record.key}: move one out of the store")
     return found
 
 
 def _apart(record: Record, other: Record) -> list[str]:
-    """Return what tells two records of one place apart, as it is typed."""
+    """Return what tells two records of one place apart, as it is typed, where that can be."""
     a, b = record.engine, other.engine
     if record.preset != other.preset:
         return [record.preset, other.preset]
@@ -73,5 +75,8 @@ def _apart(record: Record, other: Record) -> list[str]:
             return [f"{key}={a.get(key)}", f"{key}={b.get(key)}"]
     if record.manifest != other.manifest:
         return [f"manifest={one.manifest[:12]}" for one in (record, other)]
-    digests = (one.weights.rpartition(":")[2][:12] for one in (record, other))
-    return [f"weights={digest}" for digest in digests]
+    if record.weights != other.weights:
+        digests = (one.weights.rpartition(":")[2][:12] for one in (record, other))
+        return [f"weights={digest}" for digest in digests]
+    commits = [str(one.provenance.get("commit") or "")[:10] for one in (record, other)]
+    return commits if all(commits) and commits[0] != commits[1] else []

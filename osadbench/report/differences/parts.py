@@ -10,7 +10,10 @@ from osadbench.scores import ScoreTable
 from osadbench.stats import AurocDifference, WilcoxonResult
 from osadbench.types import Record
 
-__all__ = ["CellDifference", "Differences", "GroupTest", "Side"]
+__all__ = ["NO_SHARED_CELL", "CellDifference", "Differences", "GroupTest", "Side"]
+
+#: The reason that a test of fewer cells could not mend.
+NO_SHARED_CELL = "they share no cell"
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,12 @@ from typing import Any
 
 from osadbench.metrics import METRICS
 from osadbench.report.cells import CellPlace
-from osadbench.report.differences.parts import CellDifference, Differences, GroupTest
+from osadbench.report.differences.parts import (
+    NO_SHARED_CELL,
+    CellDifference,
+    Differences,
+    GroupTest,
+)
 from osadbench.report.documents import csv_text, json_text
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, counted, effect_text, p_text
@@ -136,7 +141,9 @@ def _test(test: GroupTest) -> str:
     name = " ".join(word for word in (test.label, test.protocol, shots) if word)
     result = test.result
     if result is None or test.effect is None or test.mean_difference is None:
-        return f"{name}: not computed, {test.reason}; --allow-partial takes what both have"
+        helps = test.reason != NO_SHARED_CELL
+        partial = "; --allow-partial takes what both have" if helps else ""
+        return f"{name}: not computed, {test.reason}{partial}"
     holm = "" if test.p_holm is None else f", Holm {p_text(test.p_holm)}"
     equal = f", {result.n_zero} equal" if result.n_zero else ""
     how = ", normal approximation" if result.method == "approx" else ""
