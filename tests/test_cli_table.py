@@ -264,6 +264,10 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
         (["plan", "--table", "dra-2", "--preset", "x"], "no preset 'x'"),
         (["plan", "--table", "dra-2", "--data-root", "data"], "--data-root is the folder of one"),
         (["run", "--table", "dra-2", "--reference", "dra"], "--reference is for tests"),
+        (
+            ["plan", "--table", "dra-4", "--outliers", "data"],
+            "dra-4 says itself which external outliers its columns take (lag, mvtec): drop --outl",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for(cli: Cli, words: list[str], message: str) -> None:
@@ -343,6 +347,34 @@ def test_what_one_method_lacks_does_not_stop_the_others(cli: Cli) -> None:
         ["can't run 6 cells", " dra[pseudo=external] on elpv"],
         ["can't run 6 cells", " dra[pseudo=external] on elpv"],
     ]
+    # That option is for the folder of ELPV.
+    assert not any("--data-root" in line for line in absent)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking", "pairs"),
+    [
+        ("mvtec/carpet,mvtec/grid,mvtec/tile", {"mvtec/tile": 12}, 2),
+        ("mvtec/carpet,mvtec/tile", {"mvtec/tile": 6}, 0),
+        ("mvtec/tile,mvtec/wood", {"mvtec/tile": 6, "mvtec/wood": 0}, 0),
+        ("mvtec/carpet", {"dra on mvtec/carpet": 0}, 0),
+    ],
+)
+def test_cells_of_pairs_are_counted_by_what_is_asked_for(
+    cli: Cli, data: Path, asked: str, lacking: dict[str, int], pairs: int
+) -> None:
+    for name in ("carpet", "grid"):
+        write_category(data / "mvtec" / name, classes={"cut": 7, "hole": 7})
+    words = ["--table", "dra-9", "-m", "dra", "-d", asked, "--preset", "smoke", "-o", "out"]
+    lines = cli("plan", *words).out.splitlines()
+    absent = [line.split(": ")[:2] for line in lines if line.startswith("can't run")]
+    assert absent == [[f"can't run {n} cells", what] for what, n in lacking.items()]
+    assert sum(line.startswith("to run") for line in lines) == 3 * pairs
+    if not pairs:
+        result = cli("run", *words)
+        first = next(iter(lacking))
+        assert result.code == 3
+        assert f"error: nothing of dra-9 can run here: {first}: " in result.err
 
 
 def test_nothing_to_run(cli: Cli) -> None:
@@ -350,7 +382,9 @@ def test_nothing_to_run(cli: Cli) -> None:
     assert (planned.code, planned.out.splitlines()[-1]) == (0, "0 cells; 0 will be computed")
     result = cli("run", "--table", "dra-9", "-o", "out")
     assert result.code == 3
-    assert "error: no data of dra-9 are here: put some below" in result.err
+    told = "error: nothing of dra-9 can run here: mvtec/carpet: not here: give its folder by"
+    assert told in result.err
+    assert "; osadbench plan --table dra-9 says what else" in result.err
     assert not Path("out").exists()
 
 

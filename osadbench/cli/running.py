@@ -96,13 +96,16 @@ def run(
     for line in lack_lines(lacks):
         _say(line)
     if not plan.cells:
-        raise DataError(
-            f"no data of {table} are here: put some below the folder OSADBENCH_DATA_DIR, or give "
-            "the folder of one dataset by -d NAME --data-root DIR"
-        )
+        raise DataError(f"nothing of {table} can run here: {_first_of(table, lacks)}")
     n_open = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
     work.report(plan, store)
     return 1 if n_open else 0
+
+
+def _first_of(table: str | None, lacks: Sequence[Lack]) -> str:
+    first, *rest = lacks
+    more = f"; osadbench plan --table {table} says what else" if rest else ""
+    return f"{first.what}: {first.why}{more}"
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -11,7 +11,7 @@ from osadbench import settings
 from osadbench.cache import cache_dir
 from osadbench.cli.options import DEFAULT_OUTPUT
 from osadbench.cli.request import DEFAULTS
-from osadbench.cli.table_plan import lack_of
+from osadbench.cli.table_plan import DATA_ROOT_HINT, lack_of
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import WeightsError
 from osadbench.experiments import Experiment, experiment_rows, has_cell
@@ -27,7 +27,6 @@ __all__ = ["missing_lines"]
 _OPTIONS = {"backbone": "--backbone", "precision": "--precision"}
 #: Stands for a weights file, of which a record has the digest only.
 _FILE = "FILE"
-_DATA_ROOT = "give its folder by --data-root DIR, or "
 
 
 def missing_lines(
@@ -63,7 +62,7 @@ def missing_lines(
         yield f"  {_FILE}: the weights of the results here, {short_weights(weights)}"
     for why, names in _by_reason(lacks).items():
         # A table has no option for the folder of one dataset.
-        what = why.removeprefix("not here: ").replace(_DATA_ROOT, "")
+        what = why.removeprefix("not here: ").replace(DATA_ROOT_HINT, "")
         yield f"  not here: {names}: {what}"
 
 
