@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
 from image_trees import write_category, write_elpv
-from report_tools import grid
+from report_tools import grid, record
 
 from osadbench.cli import table_missing
 from osadbench.datasets import dataset_names
@@ -44,10 +45,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stored(values: dict[str, dict[str, float]], folder: str = "out", **changes: Any) -> Store:
     """Store done cells of ELPV under the hard protocol."""
     store, labels = Store(folder), np.array([0, 1], dtype=np.int8)
-    for i, record in enumerate(grid(values, **changes)):
-        key = digest([record.key, record.shots, changes, i])[:32]
+    for i, made in enumerate(grid(values, **changes)):
+        key = digest([made.key, made.shots, changes, i])[:32]
         scores = ScoreTable(("a", "b"), labels, ("good", "mono"), np.array([0.1, 0.2]))
-        store.write(replace(record, key=key), scores)
+        store.write(replace(made, key=key), scores)
     return store
 
 
@@ -110,6 +111,20 @@ def test_where_no_data_are_here(cli: Cli, data: Path) -> None:
     result = cli("table", "dra-9")
     assert "cells, once the data below are here: osadbench run --table dra-9\n" in result.out
     assert "not here: mvtec (5 categories): " in result.out
+
+
+def test_what_a_method_skips_waits_for_no_run(cli: Cli) -> None:
+    labels = ("devnet", "flos", "saoe", "mlep-img", "dra")
+    values = dict.fromkeys(labels, {"mono": 0.7, "poly": 0.6})
+    for shots in (1, 10):
+        store = stored(values, shots=shots)
+    for known, seed in itertools.product(("mono", "poly"), (0, 1, 2)):
+        skipped = record("kdad", known, seed, status="skipped", reason="not here", shots=0)
+        store.write(replace(skipped, key=digest([known, seed])[:32]))
+    text = cli("table", "dra-2", "-o", "out").out
+    assert "20 of 330 cells have results here" in text
+    # Neither the classes of ELPV nor their mean can be filled, and no data of others are here.
+    assert "to fill the empty cells, once the data below are here: osadbench run" in text
 
 
 PAPER = {

@@ -229,6 +229,26 @@ def test_reasons_of_cells_without_a_value_are_footnotes() -> None:
     assert "- [1]" in terminal(table)
 
 
+def test_a_mean_without_a_value_says_why_its_members_have_none() -> None:
+    def records(status: str, **changes: Any) -> list[Record]:
+        return [
+            record("kdad", "mono", seed, status=status, reason="no luck", shots=0, **changes)
+            for seed in (0, 1, 2)
+        ]
+
+    poly = grid({"kdad": {"poly": 0.7}}, shots=0)
+    table = build([*records("skipped"), *poly])
+    found = cell(table, "elpv/mean", "kdad", None).ours
+    assert found is not None
+    assert (found.mean, found.skipped, found.failed, found.notes) == (None, 3, 0, (1,))
+    assert table.footnotes == ("skipped: no luck",)
+    assert "- [1]" in terminal(table)
+    failed = cell(build(records("failed")), "elpv/mean", "kdad", None).ours
+    assert failed is not None and (failed.skipped, failed.failed) == (0, 3)
+    whole = build([*records("done"), *poly])
+    assert "[1]" not in terminal(whole)
+
+
 def test_the_summary_counts_what_is_no_mean_over_others() -> None:
     summary = build(grid(ELPV)).summary
     # 30 known classes, 11 columns; the six means are left out.
