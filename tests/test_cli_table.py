@@ -183,6 +183,29 @@ def test_the_command_names_a_weights_file_by_its_digest(
     assert "--weights" not in cli("table", "dra-2", "-o", "out").out
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("r2out_l", " --outliers DIR\n  DIR: the folder of external outliers of the results here"),
+        ("lag", " --outliers lag\n  not here: "),
+        # The choice of ELPV itself.
+        ("synthetic", "\n  not here: "),
+    ],
+)
+def test_the_command_names_the_external_outliers(cli: Cli, source: str, words: str) -> None:
+    outliers = {"source": source, "digest": "ab", "images": 40}
+    changes: dict[str, Any] = {"engine": {"image_sizes": [224, 112]}, "weights": "none"}
+    stored({"saoe": {"mono": 0.62}}, split={"outliers": outliers}, **changes)
+    assert f"osadbench run --table dra-2 -o out{words}" in cli("table", "dra-2", "-o", "out").out
+
+
+def test_a_table_that_says_its_outliers_itself_asks_for_none(cli: Cli) -> None:
+    outliers = {"source": "lag", "digest": "ab", "images": 40}
+    stored({"dra[pseudo=external]": {"mono": 0.62}}, weights="none", split={"outliers": outliers})
+    text = cli("table", "dra-4", "-o", "out").out
+    assert "1 of 85 cells" in text and "--outliers" not in text
+
+
 def test_only_options_that_a_table_has_are_advised(cli: Cli, data: Path) -> None:
     text = cli("table", "dra-2").out
     assert "--data-root" not in text
