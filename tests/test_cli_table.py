@@ -330,8 +330,11 @@ def test_results_of_several_presets_are_refused_unless_one_is_named(cli: Cli) ->
 
 def test_results_of_preset_smoke_are_no_measurements(cli: Cli) -> None:
     stored({"devnet": {"mono": 0.62}}, engine={"preset": "smoke"})
-    assert "0 of 330 cells" in cli("table", "dra-2", "-o", "out").out
-    assert "1 of 330 cells" in cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    text = cli("table", "dra-2", "-o", "out").out
+    assert "0 of 330 cells" in text
+    assert "Note: left out 3 results of preset smoke, which measures nothing (--preset smo" in text
+    text = cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    assert "1 of 330 cells" in text and "left out" not in text
 
 
 def test_the_figure_of_a_sweep(cli: Cli) -> None:
@@ -439,6 +442,30 @@ def test_a_run_fills_the_table_and_answers_from_the_store(cli: Cli) -> None:
     assert (again.code, again.out) == (0, result.out)
     assert "4 of 4 cells answered from out" in again.err
     assert {r.label for r in Store("out").records()} == {"devnet", "flos"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "option"),
+    [
+        (["--seeds", "4,3"], "3, 4", " --seeds 3,4"),
+        (["--seed", "3"], "3", " --seed 3"),
+        (["--seeds", "4"], "0, 1, 2, 3", " --seeds 0,1,2,3"),
+        (["--seeds", "2"], "0, 1, 2", ""),
+    ],
+)
+def test_a_run_shows_the_seeds_that_were_asked_for(
+    cli: Cli, asked: list[str], shown: str, option: str
+) -> None:
+    words = ["--table", "dra-2", "--preset", "smoke", "-m", "devnet", "--shots", "1", "-o", "out"]
+    result = cli("run", *words, *asked)
+    assert result.code == 0, result.err
+    text = " ".join(result.out.split())
+    assert f"mean±std over seeds {shown}; ours: preset smoke" in text
+    assert "2 of 330 cells have results here" in text and "left out" not in text
+    assert f"osadbench run --table dra-2 -o out --preset smoke{option} not here" in text
+    # The table itself has the paper's number of seeds.
+    again = cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    assert ("of other seeds than the table's: " in again) == bool(option)
 
 
 def test_a_table_of_pixels_asks_for_them_itself(cli: Cli, data: Path) -> None:

@@ -140,6 +140,23 @@ def test_other_results_of_the_folder_are_left_out() -> None:
     assert build([*others, *grid(ELPV)]).summary.run == 4
 
 
+def test_results_of_the_table_that_are_left_out_are_counted() -> None:
+    smoke = [replace(r, key=f"{r.key}:smoke") for r in grid(ELPV, engine={"preset": "smoke"})]
+    others = grid({"dra": {"mono": 0.9}, "knn": {"mono": 0.9}}, seeds=(4, 3))
+
+    def notes(records: list[Record]) -> list[str]:
+        return [note for note in build(records).notes if note.startswith("left out")]
+
+    assert notes(grid(ELPV)) == []
+    assert notes([*grid(ELPV), *smoke, *others]) == [
+        "left out 2 results of other seeds than the table's: 3, 4",
+        "left out 12 results of preset smoke, which measures nothing (--preset smoke shows them)",
+    ]
+    experiment = load_experiment("dra-2")
+    shown = build_published_table(experiment, (), smoke, PLAIN, include_smoke=True)
+    assert shown.summary.run == 4 and not any("left out" in note for note in shown.notes)
+
+
 def test_classes_are_found_under_their_other_names() -> None:
     records = grid({"dra": {"metal_contamination": 0.9}}, dataset="mvtec", category="carpet")
     assert mean(cell(build(records), "carpet/metal", "dra")) == pytest.approx(0.9)

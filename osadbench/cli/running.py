@@ -28,6 +28,7 @@ from osadbench.cli.table_plan import plan_table
 from osadbench.cli.table_request import find_experiment, table_requests
 from osadbench.console import Progress
 from osadbench.errors import DataError, UsageError
+from osadbench.experiments import Experiment
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
 from osadbench.report.texts import counted
@@ -182,11 +183,19 @@ def _work(table: str | None, options: dict[str, Any], reference: str | None = No
     requests = table_requests(table, options)
 
     def report(plan: Plan, store: Store) -> None:
-        experiment, preset = find_experiment(table), options["preset"] or DEFAULTS["preset"]
+        preset = options["preset"] or DEFAULTS["preset"]
+        experiment = _with_seeds(find_experiment(table), requests[0].request.seeds)
         records = store.records(check_scores=False)
         echo_table(experiment, records, store.root, preset=preset)
 
     return _Work(plan=lambda store, rerun: plan_table(requests, store, rerun), report=report)
+
+
+def _with_seeds(experiment: Experiment, seeds: Sequence[int]) -> Experiment:
+    """Return an experiment with the seeds asked for, unless it has them all among its own."""
+    if set(seeds) <= set(experiment.seeds):
+        return experiment
+    return experiment.model_copy(update={"seeds": tuple(sorted(seeds))})
 
 
 def _ready(work: _Work, store: Store, rerun: str) -> tuple[Plan, Sequence[Lack]]:

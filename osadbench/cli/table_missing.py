@@ -14,7 +14,7 @@ from osadbench.cli.request import DEFAULTS
 from osadbench.cli.table_plan import DATA_ROOT_HINT, lack_of
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import WeightsError
-from osadbench.experiments import Experiment, experiment_rows, has_cell
+from osadbench.experiments import Experiment, experiment_rows, has_cell, load_experiment
 from osadbench.plan import Component, image_sizes_on
 from osadbench.report.facts import short_weights
 from osadbench.report.published import ComparedTable
@@ -55,7 +55,7 @@ def missing_lines(
     words = ["osadbench", "run", "--table", experiment.name]
     words += ["-o", str(output)] if output != DEFAULT_OUTPUT else []
     outliers = _outliers_named(experiment, made)
-    words += _making(made, preset)
+    words += [*_making(made, preset), *_seeds(experiment)]
     if outliers:
         words += ["--outliers", outliers if outliers in dataset_names() else _DIR]
     waiting = ", once the data below are here" if all(lacks.values()) else ""
@@ -70,6 +70,14 @@ def missing_lines(
         # A table has no option for the folder of one dataset.
         what = why.removeprefix("not here: ").replace(DATA_ROOT_HINT, "")
         yield f"  not here: {names}: {what}"
+
+
+def _seeds(experiment: Experiment) -> list[str]:
+    """Return the option for seeds that are not the table's own."""
+    seeds = experiment.seeds
+    if seeds == load_experiment(experiment.name).seeds:
+        return []
+    return ["--seeds" if len(seeds) > 1 else "--seed", ",".join(map(str, seeds))]
 
 
 def _making(made: Sequence[Record], preset: str | None) -> list[str]:

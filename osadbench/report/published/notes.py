@@ -9,10 +9,11 @@ from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import origins_of, provenance_notes
 from osadbench.report.published.makes import Makes
+from osadbench.report.texts import counted
 from osadbench.report.wording import engine_text
-from osadbench.types import NO_WEIGHTS, Record
+from osadbench.types import NO_WEIGHTS, SMOKE, Record
 
-__all__ = ["made_of", "notes_of"]
+__all__ = ["left_out_notes", "made_of", "notes_of"]
 
 
 def made_of(records: Sequence[Record], makes: Makes) -> str:
@@ -53,6 +54,28 @@ def notes_of(
         notes += column_notes(_setting(done), facts)
         notes += provenance_notes(origins_of(done))
     return tuple(dict.fromkeys(notes))
+
+
+def left_out_notes(
+    experiment: Experiment, records: Sequence[Record], n_smoke: int
+) -> tuple[str, ...]:
+    """Return remarks on results that fit a table's cells and are not shown.
+
+    Args:
+        experiment: Says the seeds.
+        records: The table's results, of all seeds.
+        n_smoke: Number of its results of the smoke preset beside them.
+    """
+    notes = []
+    others = [record for record in records if record.seed not in experiment.seeds]
+    if others:
+        seeds = ", ".join(map(str, sorted({record.seed for record in others})))
+        what = f"left out {counted(len(others), 'result')}"
+        notes.append(f"{what} of other seeds than the table's: {seeds}")
+    if n_smoke:
+        what = f"left out {counted(n_smoke, 'result')} of preset {SMOKE}"
+        notes.append(f"{what}, which measures nothing (--preset {SMOKE} shows them)")
+    return tuple(notes)
 
 
 def _stand_ins(records: Sequence[Record]) -> list[str]:
