@@ -412,10 +412,58 @@ def test_of_several_makes_the_usual_one_stands() -> None:
     assert not cell(table, "elpv/mono", "dra").mixed
 
 
-def test_two_results_of_one_make_are_refused() -> None:
-    twice = [replace(r, key=f"{r.key}:again") for r in grid({"dra": {"mono": 0.7}})]
-    with pytest.raises(StoreError, match="expected one result of dra on elpv, mono, seed 0"):
+@pytest.mark.parametrize(
+    ("split", "difference"),
+    [
+        ({}, ": move one out of the store (osadbench show KEY prints it)"),
+        ({"train_anomalies": ["a"]}, ", which differ in labelled anomalies: move one out"),
+    ],
+)
+def test_two_results_of_one_make_are_refused(split: dict[str, Any], difference: str) -> None:
+    twice = [replace(r, key=f"{r.key}:2") for r in grid({"dra": {"mono": 0.7}}, split=split)]
+    message = "expected one result of dra on elpv, mono, seed 0, got dra:None:mono:0 and dra:None:"
+    with pytest.raises(StoreError, match=re.escape(message) + ".*" + re.escape(difference)):
         build([*grid(ELPV), *twice])
+
+
+def on_images(images: str, started: float = 0.0) -> dict[str, Any]:
+    return {"split": {"test_digest": images}, "provenance": {"started": started}}
+
+
+def test_results_of_other_test_images_are_marked_and_told() -> None:
+    values = {"dra": {"mono": 0.7, "poly": 0.8}, "devnet": {"mono": 0.6, "poly": 0.7}}
+    same = grid(values, **on_images("a"))
+    one_shot = [replace(r, key=f"{r.key}:1", shots=1) for r in same]
+    other = grid({"flos": {"mono": 0.9}}, **on_images("b"))
+    unlabelled = grid({"kdad": {"mono": 0.5}}, shots=0, **on_images("b"))
+    told = (
+        "not to be compared, as measured on other test images than the other results of their row "
+        "and seed (†): 6 results of flos, kdad"
+    )
+    table = build([*same, *one_shot, *other, *unlabelled])
+    assert [note for note in table.notes if "test images" in note] == [told]
+    assert cell(table, "elpv/mono", "flos").mixed
+    assert cell(table, "elpv/mono", "kdad", None).mixed
+    assert not cell(table, "elpv/mono", "dra").mixed and "0.900±0.010†" in terminal(table)
+    # What another row is tested on is no matter, nor another protocol.
+    poly = grid({"flos": {"poly": 0.9}}, **on_images("a"))
+    general = grid({"flos": {"mono": 0.9}}, protocol="general", **on_images("c"))
+    alone = build([*same, *poly, *general])
+    assert not any("test images" in note for note in alone.notes)
+    assert "†" not in terminal(alone)
+
+
+def test_of_results_of_several_test_images_those_of_the_row_are_shown() -> None:
+    newer = grid({"dra": {"mono": 0.9}}, **on_images("a", started=9.0))
+    again = [replace(r, key=f"{r.key}:again") for r in newer]
+    table = build([*again, *grid(ELPV, **on_images("b"))])
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.731)
+    (note,) = [note for note in table.notes if "test images" in note]
+    assert note.startswith("left out 3 results of dra on other test images than most of their row")
+    # Where no other method decides, the newest are shown, of all seeds.
+    table = build([*again, *grid({"dra": {"mono": 0.7}}, **on_images("b", started=5.0))])
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.9)
+    assert "†" not in terminal(table)
 
 
 def test_a_failed_result_gives_way_to_a_finished_one() -> None:

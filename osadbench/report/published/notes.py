@@ -9,11 +9,11 @@ from osadbench.report.facts import column_notes, facts_of
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import origins_of, provenance_notes
 from osadbench.report.published.makes import Makes
-from osadbench.report.texts import counted
+from osadbench.report.texts import ODD, counted
 from osadbench.report.wording import engine_text
 from osadbench.types import NO_WEIGHTS, SMOKE, Record
 
-__all__ = ["left_out_notes", "made_of", "notes_of"]
+__all__ = ["left_out_notes", "made_of", "notes_of", "tested_notes"]
 
 
 def made_of(records: Sequence[Record], makes: Makes) -> str:
@@ -54,6 +54,39 @@ def notes_of(
         notes += column_notes(_setting(done), facts)
         notes += provenance_notes(origins_of(done))
     return tuple(dict.fromkeys(notes))
+
+
+def tested_notes(
+    records: Sequence[Record], shown: Sequence[Record], makes: Makes
+) -> tuple[str, ...]:
+    """Return remarks on results of other test images than is usual for their row and seed.
+
+    Args:
+        records: The table's results.
+        shown: Those of them that are shown.
+        makes: How they were made.
+    """
+    apart = [r for r in records if r.status == "done" and makes.tested_apart(r)]
+    keys = {record.key for record in shown}
+    marked = [record for record in apart if record.key in keys]
+    hidden = [record for record in apart if record.key not in keys]
+    notes = []
+    if marked:
+        notes.append(
+            f"not to be compared, as measured on other test images than the other results of their "
+            f"row and seed ({ODD}): {_counted(marked)}"
+        )
+    if hidden:
+        notes.append(
+            f"left out {_counted(hidden)} on other test images than most of their row, or than "
+            "newer ones: a folder of their own shows them (-o)"
+        )
+    return tuple(notes)
+
+
+def _counted(records: Sequence[Record]) -> str:
+    names = ", ".join(sorted({record.label for record in records}))
+    return f"{counted(len(records), 'result')} of {names}"
 
 
 def left_out_notes(

@@ -12,7 +12,7 @@ from osadbench.report.published.cells import Comparer, index_values
 from osadbench.report.published.images import DeclaredImages, image_notes
 from osadbench.report.published.makes import makes_of
 from osadbench.report.published.members import Labels, all_records, choose, find_records, only
-from osadbench.report.published.notes import left_out_notes, made_of, notes_of
+from osadbench.report.published.notes import left_out_notes, made_of, notes_of, tested_notes
 from osadbench.report.published.parts import ComparedColumn, ComparedTable
 from osadbench.report.published.summary import summarise
 from osadbench.types import SMOKE, Record
@@ -67,6 +67,7 @@ def build_published_table(
     n_smoke = len(all_records(everything)) - len(all_records(measured))
     notes = (
         *notes_of(experiment, shown, makes, allow_mixed=allow_mixed),
+        *tested_notes(all_records(found), shown, makes),
         *left_out_notes(experiment, all_records(measured), n_smoke),
         *image_notes(done, declared),
     )
