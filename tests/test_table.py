@@ -184,20 +184,25 @@ def test_outliers_decide_between_columns_of_one_method() -> None:
     assert mean(cell(table, "elpv/mono", "cutmix")) is None
 
 
+#: Of results on carpet.
+CARPET: dict[str, Any] = {"dataset": "mvtec", "category": "carpet", "known_class": ""}
+
+
+def carpet_from(source: str, values: dict[str, float]) -> list[Record]:
+    """Return results of methods that were trained on another category and tested on carpet."""
+    rows = {label: {f"{source}->carpet": value} for label, value in values.items()}
+    split = {"adaptation": {"source": source, "normals": 280}}
+    return grid(rows, protocol="cross-domain", split=split, **CARPET)
+
+
 def test_source_and_target_of_cross_domain_results() -> None:
-    changes: dict[str, Any] = {
-        "dataset": "mvtec",
-        "category": "carpet",
-        "known_class": "",
-        "protocol": "cross-domain",
-    }
-    table = build(grid({"dra": {"grid->carpet": 0.85}}, **changes), "dra-9")
+    table = build(carpet_from("grid", {"dra": 0.85}), "dra-9")
     found = cell(table, "mvtec/carpet", "dra from grid", None)
     assert (found.published, found.difference) == (0.833, 0.017)
     # The paper prints no spread there.
     assert found.verdict == ""
     assert mean(cell(table, "mvtec/carpet", "dra from wood", None)) is None
-    same = build(grid({"dra": {"carpet": 0.9}}, **{**changes, "protocol": "general"}), "ahl-3")
+    same = build(grid({"dra": {"carpet": 0.9}}, protocol="general", **CARPET), "ahl-3")
     assert cell(same, "mvtec/carpet", "dra same").published == 0.945
     assert mean(cell(same, "mvtec/carpet", "dra same")) == pytest.approx(0.9)
 
@@ -573,17 +578,10 @@ def test_cells_that_lack_seeds_are_not_marked() -> None:
 
 
 def test_columns_of_different_sources_are_not_compared() -> None:
-    changes: dict[str, Any] = {
-        "dataset": "mvtec",
-        "category": "carpet",
-        "known_class": "",
-        "protocol": "cross-domain",
-    }
-    values = {"grid->carpet": 0.85, "wood->carpet": 0.8}
-    table = build(grid({"dra": values}, **changes), "dra-9")
-    assert "textbf" not in latex(table)
-    both = build(grid({"dra": values, "ahl": {name: 0.9 for name in values}}, **changes), "ahl-3")
-    assert latex(both).count("textbf") == 2
+    alone = [*carpet_from("grid", {"dra": 0.85}), *carpet_from("wood", {"dra": 0.8})]
+    assert "textbf" not in latex(build(alone, "dra-9"))
+    beside = [*carpet_from("grid", {"ahl": 0.9}), *carpet_from("wood", {"ahl": 0.9})]
+    assert latex(build([*alone, *beside], "ahl-3")).count("textbf") == 2
 
 
 def test_the_caption_says_the_version_that_made_the_results() -> None:

@@ -110,15 +110,9 @@ def _records_of(
         if record.label == labels[record.preset]
         # Without labels, results are the same for all shots.
         and record.shots in (0, column.cell_shots)
-        and _is_from(record, column.source)
+        and record.source == column.source
         and column.outliers in ("", record.outlier_source)
     ]
-
-
-def _is_from(record: Record, source: str) -> bool:
-    """Whether a record was trained on a source, or without one on the category it was tested on."""
-    trained, arrow, _ = record.row.partition("->")
-    return (trained if arrow else "") == source
 
 
 def choose(records: Sequence[Record], makes: Makes) -> MemberRecords:
