@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
 from image_trees import write_category, write_elpv
+from latex_tools import compile_latex, document
 from report_tools import grid, record
 
 from osadbench.cli import table_missing
@@ -273,7 +274,17 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
     lines = list(csv.DictReader(io.StringIO(cli("table", name, "-f", "csv").out)))
     assert [int(line["anomalies"]) for line in lines] == [c.anomalies for c in dataset_counts(name)]
     assert len(json.loads(cli("table", name, "-f", "json").out)["datasets"]) == len(lines)
-    assert r"\toprule" in cli("table", name, "-f", "latex").out
+
+
+def test_a_table_of_datasets_fits_on_a_page(cli: Cli, tmp_path: Path) -> None:
+    texts = [cli("table", name, "-f", "latex").out for name in ("dra-5", "devnet-1")]
+    assert r"\caption{DRA, Table 5 (dra-5): sizes of the datasets, in images.}" in texts[0]
+    assert r"mvtec/metal\_nut & object & 220 & 22 & 93 & 4 \\" in texts[0]
+    remark = "type differs between the papers: DRA medical, DevNet object"
+    assert r"brainmri {[}1{]} & object & 73 & 25 & 155 & 1 \\" in texts[1]
+    assert texts[1].count(remark) == 1 and rf"{{[}}1{{]}} {remark}\par" in texts[1]
+    log = compile_latex(document("\n".join(texts), "booktabs"), tmp_path)
+    assert "Overfull" not in log and "Float too large" not in log
 
 
 @pytest.mark.parametrize(
@@ -291,7 +302,10 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
             "dra-5 prints the paper's values alone, without results",
         ),
         (["table", "dra-2", "--preset", "frosen"], "no preset 'frosen': did you mean frozen"),
-        (["plan", "--table", "dra-5"], "dra-5 counts the datasets' images and has no results"),
+        (
+            ["plan", "--table", "dra-5"],
+            "dra-5 counts the datasets' images and has no results: osadbench table dra-5 prints it",
+        ),
         (["plan", "--table", "dra-2", "-p", "hard"], "--table says itself what -p would say"),
         (["plan", "--table", "dra-2", "--known-class", "mono"], "what --known-class would say"),
         (["plan", "--table", "dra-2", "-m", "knn"], "the table has no method 'knn': it has kdad"),
