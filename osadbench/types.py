@@ -319,6 +319,11 @@ class Record:
         return str(self.split.get("manifest", ""))
 
     @property
+    def source(self) -> str:
+        """The category that was trained on where that is another one, ``""`` elsewhere."""
+        return str((self.split.get("adaptation") or {}).get("source", ""))
+
+    @property
     def outlier_source(self) -> str:
         """Where the external outliers came from, ``""`` without any."""
         return str((self.split.get("outliers") or {}).get("source", ""))

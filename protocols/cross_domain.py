@@ -45,7 +45,8 @@ class CrossDomain(Protocol):
 
     Ours: the paper does not say how many anomalies of the source are labelled; here the shots say
     it, and one seed draws the same ones as in the general setting of the source. No anomaly of the
-    target is trained on, so that its whole test set is tested.
+    target is trained on, so that its whole test set is tested, but for copies of the source's
+    anomalies and normal training images.
     """
 
     Params: ClassVar[type[BaseParams]] = CrossDomainParams
@@ -96,7 +97,8 @@ class CrossDomain(Protocol):
                 f"anomalies, too few to train on with {max(shots)} shots: ask for fewer shots, or "
                 "leave it out"
             )
-        test = test_paths(target, anomalies)
+        # What is trained on may stand in the target under another name, normal images too.
+        test = test_paths(target, [*normals, *anomalies])
         adaptation = Adaptation(
             source=source.category,
             source_digest=source.digest,

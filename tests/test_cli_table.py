@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import subprocess
 import sys
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 from cli_tools import Cli, cli_fixture  # noqa: F401
 from image_trees import write_category, write_elpv
-from report_tools import grid
+from latex_tools import compile_latex, document
+from report_tools import grid, record
 
 from osadbench.cli import table_missing
 from osadbench.datasets import dataset_names
@@ -44,10 +46,10 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stored(values: dict[str, dict[str, float]], folder: str = "out", **changes: Any) -> Store:
     """Store done cells of ELPV under the hard protocol."""
     store, labels = Store(folder), np.array([0, 1], dtype=np.int8)
-    for i, record in enumerate(grid(values, **changes)):
-        key = digest([record.key, record.shots, changes, i])[:32]
+    for i, made in enumerate(grid(values, **changes)):
+        key = digest([made.key, made.shots, changes, i])[:32]
         scores = ScoreTable(("a", "b"), labels, ("good", "mono"), np.array([0.1, 0.2]))
-        store.write(replace(record, key=key), scores)
+        store.write(replace(made, key=key), scores)
     return store
 
 
@@ -112,6 +114,20 @@ def test_where_no_data_are_here(cli: Cli, data: Path) -> None:
     assert "not here: mvtec (5 categories): " in result.out
 
 
+def test_what_a_method_skips_waits_for_no_run(cli: Cli) -> None:
+    labels = ("devnet", "flos", "saoe", "mlep-img", "dra")
+    values = dict.fromkeys(labels, {"mono": 0.7, "poly": 0.6})
+    for shots in (1, 10):
+        store = stored(values, shots=shots)
+    for known, seed in itertools.product(("mono", "poly"), (0, 1, 2)):
+        skipped = record("kdad", known, seed, status="skipped", reason="not here", shots=0)
+        store.write(replace(skipped, key=digest([known, seed])[:32]))
+    text = cli("table", "dra-2", "-o", "out").out
+    assert "20 of 330 cells have results here" in text
+    # Neither the classes of ELPV nor their mean can be filled, and no data of others are here.
+    assert "to fill the empty cells, once the data below are here: osadbench run" in text
+
+
 PAPER = {
     "preset": "paper",
     "backbone": "resnet18.tv_in1k",
@@ -166,6 +182,29 @@ def test_the_command_names_a_weights_file_by_its_digest(
     # What is yet to be downloaded may well be the same.
     here[0] = WeightsFile("", None, "hub")
     assert "--weights" not in cli("table", "dra-2", "-o", "out").out
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("r2out_l", " --outliers DIR\n  DIR: the folder of external outliers of the results here"),
+        ("lag", " --outliers lag\n  not here: "),
+        # The choice of ELPV itself.
+        ("synthetic", "\n  not here: "),
+    ],
+)
+def test_the_command_names_the_external_outliers(cli: Cli, source: str, words: str) -> None:
+    outliers = {"source": source, "digest": "ab", "images": 40}
+    changes: dict[str, Any] = {"engine": {"image_sizes": [224, 112]}, "weights": "none"}
+    stored({"saoe": {"mono": 0.62}}, split={"outliers": outliers}, **changes)
+    assert f"osadbench run --table dra-2 -o out{words}" in cli("table", "dra-2", "-o", "out").out
+
+
+def test_a_table_that_says_its_outliers_itself_asks_for_none(cli: Cli) -> None:
+    outliers = {"source": "lag", "digest": "ab", "images": 40}
+    stored({"dra[pseudo=external]": {"mono": 0.62}}, weights="none", split={"outliers": outliers})
+    text = cli("table", "dra-4", "-o", "out").out
+    assert "1 of 85 cells" in text and "--outliers" not in text
 
 
 def test_only_options_that_a_table_has_are_advised(cli: Cli, data: Path) -> None:
@@ -235,7 +274,17 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
     lines = list(csv.DictReader(io.StringIO(cli("table", name, "-f", "csv").out)))
     assert [int(line["anomalies"]) for line in lines] == [c.anomalies for c in dataset_counts(name)]
     assert len(json.loads(cli("table", name, "-f", "json").out)["datasets"]) == len(lines)
-    assert r"\toprule" in cli("table", name, "-f", "latex").out
+
+
+def test_a_table_of_datasets_fits_on_a_page(cli: Cli, tmp_path: Path) -> None:
+    texts = [cli("table", name, "-f", "latex").out for name in ("dra-5", "devnet-1")]
+    assert r"\caption{DRA, Table 5 (dra-5): sizes of the datasets, in images.}" in texts[0]
+    assert r"mvtec/metal\_nut & object & 220 & 22 & 93 & 4 \\" in texts[0]
+    remark = "type differs between the papers: DRA medical, DevNet object"
+    assert r"brainmri {[}1{]} & object & 73 & 25 & 155 & 1 \\" in texts[1]
+    assert texts[1].count(remark) == 1 and rf"{{[}}1{{]}} {remark}\par" in texts[1]
+    log = compile_latex(document("\n".join(texts), "booktabs"), tmp_path)
+    assert "Overfull" not in log and "Float too large" not in log
 
 
 @pytest.mark.parametrize(
@@ -253,7 +302,10 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
             "dra-5 prints the paper's values alone, without results",
         ),
         (["table", "dra-2", "--preset", "frosen"], "no preset 'frosen': did you mean frozen"),
-        (["plan", "--table", "dra-5"], "dra-5 counts the datasets' images and has no results"),
+        (
+            ["plan", "--table", "dra-5"],
+            "dra-5 counts the datasets' images and has no results: osadbench table dra-5 prints it",
+        ),
         (["plan", "--table", "dra-2", "-p", "hard"], "--table says itself what -p would say"),
         (["plan", "--table", "dra-2", "--known-class", "mono"], "what --known-class would say"),
         (["plan", "--table", "dra-2", "-m", "knn"], "the table has no method 'knn': it has kdad"),
@@ -264,6 +316,10 @@ def test_tables_of_datasets(cli: Cli, name: str) -> None:
         (["plan", "--table", "dra-2", "--preset", "x"], "no preset 'x'"),
         (["plan", "--table", "dra-2", "--data-root", "data"], "--data-root is the folder of one"),
         (["run", "--table", "dra-2", "--reference", "dra"], "--reference is for tests"),
+        (
+            ["plan", "--table", "dra-4", "--outliers", "data"],
+            "dra-4 says itself which external outliers its columns take (lag, mvtec): drop --outl",
+        ),
     ],
 )
 def test_what_cannot_be_asked_for(cli: Cli, words: list[str], message: str) -> None:
@@ -288,8 +344,11 @@ def test_results_of_several_presets_are_refused_unless_one_is_named(cli: Cli) ->
 
 def test_results_of_preset_smoke_are_no_measurements(cli: Cli) -> None:
     stored({"devnet": {"mono": 0.62}}, engine={"preset": "smoke"})
-    assert "0 of 330 cells" in cli("table", "dra-2", "-o", "out").out
-    assert "1 of 330 cells" in cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    text = cli("table", "dra-2", "-o", "out").out
+    assert "0 of 330 cells" in text
+    assert "Note: left out 3 results of preset smoke, which measures nothing (--preset smo" in text
+    text = cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    assert "1 of 330 cells" in text and "left out" not in text
 
 
 def test_the_figure_of_a_sweep(cli: Cli) -> None:
@@ -343,6 +402,34 @@ def test_what_one_method_lacks_does_not_stop_the_others(cli: Cli) -> None:
         ["can't run 6 cells", " dra[pseudo=external] on elpv"],
         ["can't run 6 cells", " dra[pseudo=external] on elpv"],
     ]
+    # That option is for the folder of ELPV.
+    assert not any("--data-root" in line for line in absent)
+
+
+@pytest.mark.parametrize(
+    ("asked", "lacking", "pairs"),
+    [
+        ("mvtec/carpet,mvtec/grid,mvtec/tile", {"mvtec/tile": 12}, 2),
+        ("mvtec/carpet,mvtec/tile", {"mvtec/tile": 6}, 0),
+        ("mvtec/tile,mvtec/wood", {"mvtec/tile": 6, "mvtec/wood": 0}, 0),
+        ("mvtec/carpet", {"dra on mvtec/carpet": 0}, 0),
+    ],
+)
+def test_cells_of_pairs_are_counted_by_what_is_asked_for(
+    cli: Cli, data: Path, asked: str, lacking: dict[str, int], pairs: int
+) -> None:
+    for name in ("carpet", "grid"):
+        write_category(data / "mvtec" / name, classes={"cut": 7, "hole": 7})
+    words = ["--table", "dra-9", "-m", "dra", "-d", asked, "--preset", "smoke", "-o", "out"]
+    lines = cli("plan", *words).out.splitlines()
+    absent = [line.split(": ")[:2] for line in lines if line.startswith("can't run")]
+    assert absent == [[f"can't run {n} cells", what] for what, n in lacking.items()]
+    assert sum(line.startswith("to run") for line in lines) == 3 * pairs
+    if not pairs:
+        result = cli("run", *words)
+        first = next(iter(lacking))
+        assert result.code == 3
+        assert f"error: nothing of dra-9 can run here: {first}: " in result.err
 
 
 def test_nothing_to_run(cli: Cli) -> None:
@@ -350,7 +437,9 @@ def test_nothing_to_run(cli: Cli) -> None:
     assert (planned.code, planned.out.splitlines()[-1]) == (0, "0 cells; 0 will be computed")
     result = cli("run", "--table", "dra-9", "-o", "out")
     assert result.code == 3
-    assert "error: no data of dra-9 are here: put some below" in result.err
+    told = "error: nothing of dra-9 can run here: mvtec/carpet: not here: give its folder by"
+    assert told in result.err
+    assert "; osadbench plan --table dra-9 says what else" in result.err
     assert not Path("out").exists()
 
 
@@ -367,6 +456,30 @@ def test_a_run_fills_the_table_and_answers_from_the_store(cli: Cli) -> None:
     assert (again.code, again.out) == (0, result.out)
     assert "4 of 4 cells answered from out" in again.err
     assert {r.label for r in Store("out").records()} == {"devnet", "flos"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "shown", "option"),
+    [
+        (["--seeds", "4,3"], "3, 4", " --seeds 3,4"),
+        (["--seed", "3"], "3", " --seed 3"),
+        (["--seeds", "4"], "0, 1, 2, 3", " --seeds 0,1,2,3"),
+        (["--seeds", "2"], "0, 1, 2", ""),
+    ],
+)
+def test_a_run_shows_the_seeds_that_were_asked_for(
+    cli: Cli, asked: list[str], shown: str, option: str
+) -> None:
+    words = ["--table", "dra-2", "--preset", "smoke", "-m", "devnet", "--shots", "1", "-o", "out"]
+    result = cli("run", *words, *asked)
+    assert result.code == 0, result.err
+    text = " ".join(result.out.split())
+    assert f"mean±std over seeds {shown}; ours: preset smoke" in text
+    assert "2 of 330 cells have results here" in text and "left out" not in text
+    assert f"osadbench run --table dra-2 -o out --preset smoke{option} not here" in text
+    # The table itself has the paper's number of seeds.
+    again = cli("table", "dra-2", "-o", "out", "--preset", "smoke").out
+    assert ("of other seeds than the table's: " in again) == bool(option)
 
 
 def test_a_table_of_pixels_asks_for_them_itself(cli: Cli, data: Path) -> None:

@@ -88,6 +88,20 @@ def test_copies_of_the_sources_anomalies_are_not_tested(
     assert copy in jar.test and set(jar.test) - set(bag.test) == {copy}
 
 
+def test_copies_of_the_sources_normals_are_not_tested(
+    box: Manifest, others: list[Manifest]
+) -> None:
+    trained = others[0].select(split="train", label=0)[-1]
+    tested = others[0].select(split="test", label=0)[-1]
+    copies = {"box/test/good/001.png": trained, "box/test/good/002.png": tested}
+    records = tuple(
+        replace(r, sha256=copies[r.path].sha256) if r.path in copies else r for r in box.records
+    )
+    bag, jar = split_among(replace(box, records=records), others, shots=[1])
+    # Of the source's test images nothing is learned.
+    assert set(jar.test) - set(bag.test) == {"box/test/good/001.png"}
+
+
 def test_parameters(box: Manifest, others: list[Manifest]) -> None:
     three = split_among(box, others, epochs="3")[0]
     assert three.adaptation is not None and three.adaptation.epochs == 3

@@ -487,7 +487,9 @@ def test_counts_of_things() -> None:
 def test_what_a_record_says_of_its_images_and_weights() -> None:
     plain = record()
     assert (plain.place, plain.preset) == ("elpv", "frozen")
-    assert (plain.manifest, plain.outlier_source) == ("", "")
+    assert (plain.manifest, plain.outlier_source, plain.source) == ("", "", "")
+    crossed = record(split={"adaptation": {"source": "grid", "normals": 8}})
+    assert crossed.source == "grid"
     split = {"manifest": "0a1b", "outliers": {"source": "lag", "digest": "2c", "images": 9}}
     whole = record(dataset="mvtec", category="grid", split=split)
     assert (whole.place, whole.manifest, whole.outlier_source) == ("mvtec/grid", "0a1b", "lag")

@@ -140,6 +140,23 @@ def test_other_results_of_the_folder_are_left_out() -> None:
     assert build([*others, *grid(ELPV)]).summary.run == 4
 
 
+def test_results_of_the_table_that_are_left_out_are_counted() -> None:
+    smoke = [replace(r, key=f"{r.key}:smoke") for r in grid(ELPV, engine={"preset": "smoke"})]
+    others = grid({"dra": {"mono": 0.9}, "knn": {"mono": 0.9}}, seeds=(4, 3))
+
+    def notes(records: list[Record]) -> list[str]:
+        return [note for note in build(records).notes if note.startswith("left out")]
+
+    assert notes(grid(ELPV)) == []
+    assert notes([*grid(ELPV), *smoke, *others]) == [
+        "left out 2 results of other seeds than the table's: 3, 4",
+        "left out 12 results of preset smoke, which measures nothing (--preset smoke shows them)",
+    ]
+    experiment = load_experiment("dra-2")
+    shown = build_published_table(experiment, (), smoke, PLAIN, include_smoke=True)
+    assert shown.summary.run == 4 and not any("left out" in note for note in shown.notes)
+
+
 def test_classes_are_found_under_their_other_names() -> None:
     records = grid({"dra": {"metal_contamination": 0.9}}, dataset="mvtec", category="carpet")
     assert mean(cell(build(records), "carpet/metal", "dra")) == pytest.approx(0.9)
@@ -167,20 +184,25 @@ def test_outliers_decide_between_columns_of_one_method() -> None:
     assert mean(cell(table, "elpv/mono", "cutmix")) is None
 
 
+#: Of results on carpet.
+CARPET: dict[str, Any] = {"dataset": "mvtec", "category": "carpet", "known_class": ""}
+
+
+def carpet_from(source: str, values: dict[str, float]) -> list[Record]:
+    """Return results of methods that were trained on another category and tested on carpet."""
+    rows = {label: {f"{source}->carpet": value} for label, value in values.items()}
+    split = {"adaptation": {"source": source, "normals": 280}}
+    return grid(rows, protocol="cross-domain", split=split, **CARPET)
+
+
 def test_source_and_target_of_cross_domain_results() -> None:
-    changes: dict[str, Any] = {
-        "dataset": "mvtec",
-        "category": "carpet",
-        "known_class": "",
-        "protocol": "cross-domain",
-    }
-    table = build(grid({"dra": {"grid->carpet": 0.85}}, **changes), "dra-9")
+    table = build(carpet_from("grid", {"dra": 0.85}), "dra-9")
     found = cell(table, "mvtec/carpet", "dra from grid", None)
     assert (found.published, found.difference) == (0.833, 0.017)
     # The paper prints no spread there.
     assert found.verdict == ""
     assert mean(cell(table, "mvtec/carpet", "dra from wood", None)) is None
-    same = build(grid({"dra": {"carpet": 0.9}}, **{**changes, "protocol": "general"}), "ahl-3")
+    same = build(grid({"dra": {"carpet": 0.9}}, protocol="general", **CARPET), "ahl-3")
     assert cell(same, "mvtec/carpet", "dra same").published == 0.945
     assert mean(cell(same, "mvtec/carpet", "dra same")) == pytest.approx(0.9)
 
@@ -227,6 +249,26 @@ def test_reasons_of_cells_without_a_value_are_footnotes() -> None:
     table = build(records)
     assert table.footnotes == ("failed: no luck",)
     assert "- [1]" in terminal(table)
+
+
+def test_a_mean_without_a_value_says_why_its_members_have_none() -> None:
+    def records(status: str, **changes: Any) -> list[Record]:
+        return [
+            record("kdad", "mono", seed, status=status, reason="no luck", shots=0, **changes)
+            for seed in (0, 1, 2)
+        ]
+
+    poly = grid({"kdad": {"poly": 0.7}}, shots=0)
+    table = build([*records("skipped"), *poly])
+    found = cell(table, "elpv/mean", "kdad", None).ours
+    assert found is not None
+    assert (found.mean, found.skipped, found.failed, found.notes) == (None, 3, 0, (1,))
+    assert table.footnotes == ("skipped: no luck",)
+    assert "- [1]" in terminal(table)
+    failed = cell(build(records("failed")), "elpv/mean", "kdad", None).ours
+    assert failed is not None and (failed.skipped, failed.failed) == (0, 3)
+    whole = build([*records("done"), *poly])
+    assert "[1]" not in terminal(whole)
 
 
 def test_the_summary_counts_what_is_no_mean_over_others() -> None:
@@ -375,10 +417,58 @@ def test_of_several_makes_the_usual_one_stands() -> None:
     assert not cell(table, "elpv/mono", "dra").mixed
 
 
-def test_two_results_of_one_make_are_refused() -> None:
-    twice = [replace(r, key=f"{r.key}:again") for r in grid({"dra": {"mono": 0.7}})]
-    with pytest.raises(StoreError, match="expected one result of dra on elpv, mono, seed 0"):
+@pytest.mark.parametrize(
+    ("split", "difference"),
+    [
+        ({}, ": move one out of the store (osadbench show KEY prints it)"),
+        ({"train_anomalies": ["a"]}, ", which differ in labelled anomalies: move one out"),
+    ],
+)
+def test_two_results_of_one_make_are_refused(split: dict[str, Any], difference: str) -> None:
+    twice = [replace(r, key=f"{r.key}:2") for r in grid({"dra": {"mono": 0.7}}, split=split)]
+    message = "expected one result of dra on elpv, mono, seed 0, got dra:None:mono:0 and dra:None:"
+    with pytest.raises(StoreError, match=re.escape(message) + ".*" + re.escape(difference)):
         build([*grid(ELPV), *twice])
+
+
+def on_images(images: str, started: float = 0.0) -> dict[str, Any]:
+    return {"split": {"test_digest": images}, "provenance": {"started": started}}
+
+
+def test_results_of_other_test_images_are_marked_and_told() -> None:
+    values = {"dra": {"mono": 0.7, "poly": 0.8}, "devnet": {"mono": 0.6, "poly": 0.7}}
+    same = grid(values, **on_images("a"))
+    one_shot = [replace(r, key=f"{r.key}:1", shots=1) for r in same]
+    other = grid({"flos": {"mono": 0.9}}, **on_images("b"))
+    unlabelled = grid({"kdad": {"mono": 0.5}}, shots=0, **on_images("b"))
+    told = (
+        "not to be compared, as measured on other test images than the other results of their row "
+        "and seed (†): 6 results of flos, kdad"
+    )
+    table = build([*same, *one_shot, *other, *unlabelled])
+    assert [note for note in table.notes if "test images" in note] == [told]
+    assert cell(table, "elpv/mono", "flos").mixed
+    assert cell(table, "elpv/mono", "kdad", None).mixed
+    assert not cell(table, "elpv/mono", "dra").mixed and "0.900±0.010†" in terminal(table)
+    # What another row is tested on is no matter, nor another protocol.
+    poly = grid({"flos": {"poly": 0.9}}, **on_images("a"))
+    general = grid({"flos": {"mono": 0.9}}, protocol="general", **on_images("c"))
+    alone = build([*same, *poly, *general])
+    assert not any("test images" in note for note in alone.notes)
+    assert "†" not in terminal(alone)
+
+
+def test_of_results_of_several_test_images_those_of_the_row_are_shown() -> None:
+    newer = grid({"dra": {"mono": 0.9}}, **on_images("a", started=9.0))
+    again = [replace(r, key=f"{r.key}:again") for r in newer]
+    table = build([*again, *grid(ELPV, **on_images("b"))])
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.731)
+    (note,) = [note for note in table.notes if "test images" in note]
+    assert note.startswith("left out 3 results of dra on other test images than most of their row")
+    # Where no other method decides, the newest are shown, of all seeds.
+    table = build([*again, *grid({"dra": {"mono": 0.7}}, **on_images("b", started=5.0))])
+    assert mean(cell(table, "elpv/mono", "dra")) == pytest.approx(0.9)
+    assert "†" not in terminal(table)
 
 
 def test_a_failed_result_gives_way_to_a_finished_one() -> None:
@@ -488,17 +578,10 @@ def test_cells_that_lack_seeds_are_not_marked() -> None:
 
 
 def test_columns_of_different_sources_are_not_compared() -> None:
-    changes: dict[str, Any] = {
-        "dataset": "mvtec",
-        "category": "carpet",
-        "known_class": "",
-        "protocol": "cross-domain",
-    }
-    values = {"grid->carpet": 0.85, "wood->carpet": 0.8}
-    table = build(grid({"dra": values}, **changes), "dra-9")
-    assert "textbf" not in latex(table)
-    both = build(grid({"dra": values, "ahl": {name: 0.9 for name in values}}, **changes), "ahl-3")
-    assert latex(both).count("textbf") == 2
+    alone = [*carpet_from("grid", {"dra": 0.85}), *carpet_from("wood", {"dra": 0.8})]
+    assert "textbf" not in latex(build(alone, "dra-9"))
+    beside = [*carpet_from("grid", {"ahl": 0.9}), *carpet_from("wood", {"ahl": 0.9})]
+    assert latex(build([*alone, *beside], "ahl-3")).count("textbf") == 2
 
 
 def test_the_caption_says_the_version_that_made_the_results() -> None:

@@ -28,6 +28,7 @@ from osadbench.cli.table_plan import plan_table
 from osadbench.cli.table_request import find_experiment, table_requests
 from osadbench.console import Progress
 from osadbench.errors import DataError, UsageError
+from osadbench.experiments import Experiment
 from osadbench.metrics import PIXEL_AUROC
 from osadbench.plan import RERUN_POLICIES, Lack, Plan, make_plan, make_splits
 from osadbench.report.texts import counted
@@ -96,13 +97,16 @@ def run(
     for line in lack_lines(lacks):
         _say(line)
     if not plan.cells:
-        raise DataError(
-            f"no data of {table} are here: put some below the folder OSADBENCH_DATA_DIR, or give "
-            "the folder of one dataset by -d NAME --data-root DIR"
-        )
+        raise DataError(f"nothing of {table} can run here: {_first_of(table, lacks)}")
     n_open = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
     work.report(plan, store)
     return 1 if n_open else 0
+
+
+def _first_of(table: str | None, lacks: Sequence[Lack]) -> str:
+    first, *rest = lacks
+    more = f"; osadbench plan --table {table} says what else" if rest else ""
+    return f"{first.what}: {first.why}{more}"
 
 
 def _check_timeout(timeout: float | None) -> None:
@@ -179,11 +183,19 @@ def _work(table: str | None, options: dict[str, Any], reference: str | None = No
     requests = table_requests(table, options)
 
     def report(plan: Plan, store: Store) -> None:
-        experiment, preset = find_experiment(table), options["preset"] or DEFAULTS["preset"]
+        preset = options["preset"] or DEFAULTS["preset"]
+        experiment = _with_seeds(find_experiment(table), requests[0].request.seeds)
         records = store.records(check_scores=False)
         echo_table(experiment, records, store.root, preset=preset)
 
     return _Work(plan=lambda store, rerun: plan_table(requests, store, rerun), report=report)
+
+
+def _with_seeds(experiment: Experiment, seeds: Sequence[int]) -> Experiment:
+    """Return an experiment with the seeds asked for, unless it has them all among its own."""
+    if set(seeds) <= set(experiment.seeds):
+        return experiment
+    return experiment.model_copy(update={"seeds": tuple(sorted(seeds))})
 
 
 def _ready(work: _Work, store: Store, rerun: str) -> tuple[Plan, Sequence[Lack]]:

@@ -12,7 +12,7 @@ from click.core import ParameterSource
 
 from osadbench import published, settings
 from osadbench.cli.options import PRESET_NAMES, output_option
-from osadbench.cli.stored import allow_mixed_option, format_option, read_store
+from osadbench.cli.stored import allow_mixed_option, format_option, measured, read_store
 from osadbench.cli.table_missing import missing_lines
 from osadbench.cli.table_request import find_experiment
 from osadbench.datasets import dataset_class, dataset_names
@@ -32,7 +32,7 @@ from osadbench.report.published import (
     usual_records,
 )
 from osadbench.report.published.figure import save_figure
-from osadbench.types import NORMAL_CLASS, SMOKE, Record, place_name
+from osadbench.types import NORMAL_CLASS, Record, place_name
 
 __all__ = ["COMMANDS", "echo_table"]
 
@@ -131,7 +131,7 @@ def echo_table(
     """
     if preset is not None:
         settings.engine(preset)
-    chosen = [record for record in records if _is_of(record, preset)]
+    chosen = [record for record in records if preset in (None, record.preset)]
     values = published.load(experiment.published) if experiment.published else ()
     labels = _labels()
     built = build_published_table(
@@ -140,10 +140,11 @@ def echo_table(
         chosen,
         labels,
         allow_mixed=allow_mixed,
+        include_smoke=preset is not None,
         declared=_declared_images({record.dataset for record in chosen}),
     )
     click.echo(render_published(built, format_), nl=False)
-    made = usual_records(experiment, chosen, labels)
+    made = usual_records(experiment, measured(chosen) if preset is None else chosen, labels)
     for line in missing_lines(experiment, built, made, output, preset):
         if format_ == "terminal":
             click.echo(line)
@@ -162,10 +163,6 @@ def _declared_images(names: Collection[str]) -> dict[str, DeclaredImages]:
             place = place_name(name, category)
             found[place] = DeclaredImages(normals, sum(counts.values()) - normals)
     return found
-
-
-def _is_of(record: Record, preset: str | None) -> bool:
-    return record.preset != SMOKE if preset is None else record.preset == preset
 
 
 def _labels() -> Labels:

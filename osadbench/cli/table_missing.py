@@ -11,10 +11,10 @@ from osadbench import settings
 from osadbench.cache import cache_dir
 from osadbench.cli.options import DEFAULT_OUTPUT
 from osadbench.cli.request import DEFAULTS
-from osadbench.cli.table_plan import lack_of
+from osadbench.cli.table_plan import DATA_ROOT_HINT, lack_of
 from osadbench.datasets import dataset_class, dataset_names
 from osadbench.errors import WeightsError
-from osadbench.experiments import Experiment, experiment_rows, has_cell
+from osadbench.experiments import Experiment, experiment_rows, has_cell, load_experiment
 from osadbench.plan import Component, image_sizes_on
 from osadbench.report.facts import short_weights
 from osadbench.report.published import ComparedTable
@@ -25,9 +25,9 @@ __all__ = ["missing_lines"]
 
 #: Engine settings that have an option of their own; the others are given by --set.
 _OPTIONS = {"backbone": "--backbone", "precision": "--precision"}
-#: Stands for a weights file, of which a record has the digest only.
-_FILE = "FILE"
-_DATA_ROOT = "give its folder by --data-root DIR, or "
+#: Stand for a weights file, of which a record has the digest only, and for a folder of external
+#: outliers, of which it has the name.
+_FILE, _DIR = "FILE", "DIR"
 
 
 def missing_lines(
@@ -54,17 +54,30 @@ def missing_lines(
     lacks = {name: lack_of(Component(name), None, None) for name in empty}
     words = ["osadbench", "run", "--table", experiment.name]
     words += ["-o", str(output)] if output != DEFAULT_OUTPUT else []
-    words += _making(made, preset)
+    outliers = _outliers_named(experiment, made)
+    words += [*_making(made, preset), *_seeds(experiment)]
+    if outliers:
+        words += ["--outliers", outliers if outliers in dataset_names() else _DIR]
     waiting = ", once the data below are here" if all(lacks.values()) else ""
     yield ""
     yield f"to fill the empty cells{waiting}: {shlex.join(words)}"
     if _FILE in words:
         weights = next(record.weights for record in made if record.uses_engine_backbone)
         yield f"  {_FILE}: the weights of the results here, {short_weights(weights)}"
+    if _DIR in words:
+        yield f"  {_DIR}: the folder of external outliers of the results here, {outliers}"
     for why, names in _by_reason(lacks).items():
         # A table has no option for the folder of one dataset.
-        what = why.removeprefix("not here: ").replace(_DATA_ROOT, "")
+        what = why.removeprefix("not here: ").replace(DATA_ROOT_HINT, "")
         yield f"  not here: {names}: {what}"
+
+
+def _seeds(experiment: Experiment) -> list[str]:
+    """Return the option for seeds that are not the table's own."""
+    seeds = experiment.seeds
+    if seeds == load_experiment(experiment.name).seeds:
+        return []
+    return ["--seeds" if len(seeds) > 1 else "--seed", ",".join(map(str, seeds))]
 
 
 def _making(made: Sequence[Record], preset: str | None) -> list[str]:
@@ -84,6 +97,22 @@ def _making(made: Sequence[Record], preset: str | None) -> list[str]:
     sizes = (found for record in made if (found := _given_sizes(record, default)) is not None)
     given = next(sizes, None)
     return words + ([] if given is None else ["--image-sizes", ",".join(map(str, given))])
+
+
+def _outliers_named(experiment: Experiment, made: Sequence[Record]) -> str:
+    """Return the recorded source of external outliers that the user named, or ``""``.
+
+    A dataset's own choice needs no naming, and some tables say themselves what to take.
+    """
+    if any(column.outliers for column in experiment.columns):
+        return ""
+    named = (
+        record.outlier_source
+        for record in made
+        if record.outlier_source and record.dataset in dataset_names()
+        if record.outlier_source != dataset_class(record.dataset).default_outliers
+    )
+    return next(named, "")
 
 
 def _weights(

@@ -14,7 +14,10 @@ from osadbench.plan import Component, Lack, Plan, Request, join_plans, make_plan
 from osadbench.registry import PROTOCOLS
 from osadbench.store import Store
 
-__all__ = ["lack_of", "plan_table"]
+__all__ = ["DATA_ROOT_HINT", "lack_of", "plan_table"]
+
+#: What errors say of a dataset that isn't here, which is of use for those that ``-d`` names.
+DATA_ROOT_HINT = "give its folder by --data-root DIR, or "
 
 
 def plan_table(
@@ -43,28 +46,23 @@ def plan_table(
 def _plan_into(plans: list[Plan], found: TableRequest, store: Store, rerun: str) -> Iterator[Lack]:
     """Plan one part of a table, and yield what it lacks."""
     job, request = found.job, found.request
-    here = list(request.datasets)
-    n_cells = job.cells(len(request.seeds))
+    n_seeds = len(request.seeds)
+    left = job
     for dataset in request.datasets:
         why = lack_of(dataset, request.data_root, request.cache)
         if why is not None:
-            before = _share(job, len(here))
-            here.remove(dataset)
-            yield Lack(dataset.name, why, round(n_cells * (before - _share(job, len(here)))))
-    if not _share(job, len(here)):
+            before, left = left, left.on(set(left.datasets) - {dataset.name})
+            yield Lack(dataset.name, why, before.cells(n_seeds) - left.cells(n_seeds))
+    # Of a pair, the other one lacks nothing itself.
+    if left != job and not left.cells(n_seeds):
         return
     protocol = request.protocols[0].name
     if protocol not in PROTOCOLS.names():
-        names = ", ".join(dataset.name for dataset in here)
-        yield Lack(names, f"this osadbench has no protocol {protocol!r}", n_cells)
+        names = ", ".join(left.datasets)
+        yield Lack(names, f"this osadbench has no protocol {protocol!r}", left.cells(n_seeds))
         return
-    yield from _plan_methods(plans, job, replace(request, datasets=tuple(here)), store, rerun)
-
-
-def _share(job: Job, n_here: int) -> float:
-    """Return the share of a job's cells that some of its datasets allow: pairs need two."""
-    n = len(job.datasets)
-    return n_here * (n_here - 1) / (n * (n - 1)) if n > 1 else n_here
+    here = tuple(dataset for dataset in request.datasets if dataset.name in left.datasets)
+    yield from _plan_methods(plans, left, replace(request, datasets=here), store, rerun)
 
 
 def _plan_methods(
@@ -75,8 +73,7 @@ def _plan_methods(
     if isinstance(whole, Plan):
         plans.append(whole)
         return
-    names = ", ".join(dataset.name for dataset in request.datasets)
-    share = _share(job, len(request.datasets))
+    names = ", ".join(job.datasets)
     # One method's lack, such as external outliers, must not cost the others theirs.
     for name, method in zip(job.methods, request.methods, strict=True):
         planned = _try(replace(request, methods=(method,)), store, rerun)
@@ -84,8 +81,9 @@ def _plan_methods(
             plans.append(planned)
             continue
         alone = replace(job, methods=(name,), unlabelled=(name,) if name in job.unlabelled else ())
-        n_cells = round(alone.cells(len(request.seeds)) * share)
-        yield Lack(f"{name} on {names}", planned, n_cells)
+        # The datasets of the rows are here: it is another one, whose folder no option names.
+        why = planned.replace(DATA_ROOT_HINT, "")
+        yield Lack(f"{name} on {names}", why, alone.cells(len(request.seeds)))
 
 
 def _try(request: Request, store: Store, rerun: str) -> Plan | str:

@@ -87,7 +87,8 @@ def table_requests(name: str, options: dict[str, Any]) -> list[TableRequest]:
     seeds = seed_list(options, default=experiment.seeds)
     datasets = _datasets(options, jobs)
     _check_data_root(options, datasets)
-    parts = _parts(jobs, options, datasets)
+    parts = list(_parts(jobs, options, datasets))
+    _check_outliers(name, options, parts)
     found = [TableRequest(job, _request(job, options, datasets, engine, seeds)) for job in parts]
     if not found:
         raise UsageError(f"nothing of {name} is left by -m, -d and --shots: ask for more of it")
@@ -130,6 +131,15 @@ def _check_data_root(options: dict[str, Any], datasets: dict[str, Component]) ->
         )
 
 
+def _check_outliers(name: str, options: dict[str, Any], parts: Sequence[Job]) -> None:
+    said = sorted({part.outliers for part in parts} - {""})
+    if options.get("outliers") and said:
+        raise UsageError(
+            f"{name} says itself which external outliers its columns take ({', '.join(said)}): "
+            "drop --outliers"
+        )
+
+
 def _parts(
     jobs: Sequence[Job], options: dict[str, Any], datasets: dict[str, Component]
 ) -> Iterator[Job]:
@@ -137,8 +147,7 @@ def _parts(
     methods = _methods(options, known)
     for job in jobs:
         part = replace(
-            job,
-            datasets=tuple(name for name in job.datasets if name in datasets),
+            job.on(datasets),
             methods=tuple(method for method in job.methods if method in methods),
             unlabelled=tuple(method for method in job.unlabelled if method in methods),
             shots=_shots(options, job),

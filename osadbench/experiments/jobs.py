@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from osadbench.experiments.model import Column, Experiment
 from osadbench.experiments.rows import RowSpec, experiment_rows
@@ -40,6 +40,14 @@ class Job:
         """Return the number of cells for a number of seeds."""
         labelled = len(self.methods) - len(self.unlabelled)
         return seeds * self.splits * (labelled * len(self.shots) + len(self.unlabelled))
+
+    def on(self, datasets: Collection[str]) -> Job:
+        """Return what is left of the job on some datasets: of pairs, those of two of them."""
+        kept = tuple(name for name in self.datasets if name in datasets)
+        n, n_kept = len(self.datasets), len(kept)
+        pairs, pairs_kept = n * (n - 1), n_kept * (n_kept - 1)
+        splits = self.splits * pairs_kept // pairs if pairs else self.splits * n_kept
+        return replace(self, datasets=kept, splits=splits)
 
 
 def method_on(experiment: Experiment, column: Column, dataset: str) -> str:

@@ -64,11 +64,34 @@ def records_by_cell(records: Iterable[Record]) -> dict[tuple[str, str], dict[int
         other = cell.setdefault(record.seed, record)
         if other is not record:
             one, two = sorted((other.key, record.key))
+            differing = _differences(other, record)
             raise StoreError(
                 f"expected one result of {record.label} on {record.dataset}, {record.row}, seed "
-                f"{record.seed}, got {one} and {two}: move one out of the store"
+                f"{record.seed}, got {one} and {two}{differing}: move one out of the store "
+                "(osadbench show KEY prints it)"
             )
     return cells
+
+
+def _differences(one: Record, two: Record) -> str:
+    """Return what tells two records of one place apart, as far as they say it."""
+
+    def parts(record: Record) -> dict[str, object]:
+        return {
+            "parameters": record.params,
+            "engine settings": record.engine,
+            "weights": record.weights,
+            "shots": record.shots,
+            "images": record.manifest,
+            "labelled anomalies": record.split.get("train_anomalies"),
+            "test images": record.split.get("test_digest"),
+            "external outliers": record.split.get("outliers"),
+            "versions": record.provenance.get("versions"),
+        }
+
+    others = parts(two)
+    found = [name for name, part in parts(one).items() if part != others[name]]
+    return f", which differ in {' and '.join(found)}" if found else ""
 
 
 def values_of(by_seed: Mapping[int, Record], metric: str) -> dict[int, float]:

@@ -89,7 +89,10 @@ def load(table: str) -> tuple[PublishedValue, ...]:
 
 def _unknown(table: str) -> str:
     if table in COUNT_TABLES:
-        return f"{table} counts the datasets' images and has no results: see dataset_counts"
+        return (
+            f"{table} counts the datasets' images and has no results: osadbench table {table} "
+            "prints it"
+        )
     paper, _, number = table.partition("-")
     siblings = [name for name in table_names() if name.startswith(f"{paper}-")]
     if siblings and number.isdigit():

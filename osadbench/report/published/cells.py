@@ -10,7 +10,6 @@ from osadbench.metrics import METRICS
 from osadbench.published import PublishedValue
 from osadbench.report.cells import (
     cell_of,
-    mean_and_std,
     mean_by_seed,
     mean_cell,
     records_by_cell,
@@ -105,13 +104,32 @@ class Comparer:
 
     def _ours(self, title: str, members: Sequence[MemberRecords]) -> Cell:
         metric, expected = self.experiment.metric, len(self.experiment.seeds)
-        if len(members) == 1:
-            found = _by_seed(members[0])
-            own = values_of(found, metric)
-            return cell_of(title, found, own, expected, metric, self.footnotes)
-        values = [values_of(_by_seed(member), metric) for member in members]
-        means = [mean_and_std(one.values())[0] for one in values]
-        return mean_cell(title, means, mean_by_seed(values), expected)
+        found = [_by_seed(member) for member in members]
+        values = [values_of(by_seed, metric) for by_seed in found]
+        cells = [
+            cell_of(title, by_seed, own, expected, metric, self.footnotes)
+            for by_seed, own in zip(found, values, strict=True)
+        ]
+        if len(cells) == 1:
+            return cells[0]
+        means = [cell.mean for cell in cells]
+        return _with_reasons(mean_cell(title, means, mean_by_seed(values), expected), cells)
+
+
+def _with_reasons(mean: Cell, members: Sequence[Cell]) -> Cell:
+    """Return a mean over members, where it has no value with the reasons why they have none.
+
+    A table may have no rows of theirs.
+    """
+    lacking = [member for member in members if member.mean is None]
+    if not lacking:
+        return mean
+    return replace(
+        mean,
+        failed=max(member.failed for member in lacking),
+        skipped=max(member.skipped for member in lacking),
+        notes=tuple(sorted({note for member in lacking for note in member.notes})),
+    )
 
 
 def _ours_in(cell: ComparedCell | None) -> Cell | None:

@@ -49,12 +49,11 @@ def _differences(
 ) -> Iterator[tuple[str, str]]:
     """Yield each place whose images are others, with what is different."""
     split = record.split
-    adaptation = split.get("adaptation") or {}
-    own, source = record.place, place_name(record.dataset, adaptation.get("source", ""))
-    # What is trained on another category goes on with the normal images of its own.
-    trained = {source if adaptation else own: _normals(split)}
-    if adaptation:
-        trained[own] = adaptation.get("normals")
+    own = record.place
+    trained = {place_name(record.dataset, record.source or record.category): _normals(split)}
+    if record.source:
+        # It goes on with the normal images of its own.
+        trained[own] = split["adaptation"].get("normals")
     for place, number in trained.items():
         wanted = declared.get(place)
         if wanted is not None and number is not None and number != wanted.train_normals:

@@ -22,14 +22,22 @@ class Makes:
     Attributes:
         usual: What most results have, by aspect, such as ``"preset"``.
         differences: One line for each aspect in which results differ.
+        tested: The digest of the test images that most results of one row and seed have, or, of as
+            many, the newest. Results of others are told and marked, but refuse no table.
     """
 
     usual: Mapping[str, str]
     differences: tuple[str, ...]
+    tested: Mapping[str, str]
 
     def oddities(self, record: Record) -> int:
         """Return in how many aspects a record differs from most of the table."""
-        return sum(self.usual.get(aspect, value) != value for aspect, value in _aspects(record))
+        aspects = sum(self.usual.get(aspect, value) != value for aspect, value in _aspects(record))
+        return aspects + self.tested_apart(record)
+
+    def tested_apart(self, record: Record) -> bool:
+        """Return whether a record is of other test images than is usual for its row and seed."""
+        return any(self.tested.get(place, value) != value for place, value in _tested(record))
 
     def refuse_mixed(self) -> None:
         """Check that there is but one.
@@ -49,7 +57,7 @@ class Makes:
 
 def makes_of(records: Iterable[Record]) -> Makes:
     """Return how the finished ones of a table's records were made."""
-    done = (record for record in records if record.status == "done")
+    done = [record for record in records if record.status == "done"]
     met = values_met(aspect for record in done for aspect in _aspects(record))
     usual = {aspect: most_common(values) for aspect, values in met.items()}
     mixed = {aspect: sorted(values) for aspect, values in met.items() if len(values) > 1}
@@ -58,7 +66,8 @@ def makes_of(records: Iterable[Record]) -> Makes:
         follows = ("engine setting", "image sizes", "weights")
         mixed = {aspect: v for aspect, v in mixed.items() if not aspect.startswith(follows)}
     ordered = sorted(mixed, key=lambda aspect: (aspect != "preset", aspect))
-    return Makes(usual, tuple(f"{aspect}: {_listed(mixed[aspect])}" for aspect in ordered))
+    differences = tuple(f"{aspect}: {_listed(mixed[aspect])}" for aspect in ordered)
+    return Makes(usual, differences, _usually_tested(done))
 
 
 def _aspects(record: Record) -> Iterator[tuple[str, str]]:
@@ -80,6 +89,26 @@ def _aspects(record: Record) -> Iterator[tuple[str, str]]:
     yield f"images of {record.place}", record.manifest[:12]
     if record.outlier_source:
         yield f"outliers of {record.label} on {record.place}", record.outlier_source
+
+
+def _usually_tested(records: Iterable[Record]) -> dict[str, str]:
+    """Return the digest of the usual test images by place, see :attr:`Makes.tested`."""
+    started: dict[str, dict[str, list[float]]] = {}
+    for record in records:
+        for place, digest in _tested(record):
+            times = started.setdefault(place, {}).setdefault(digest, [])
+            times.append(record.provenance.get("started") or 0.0)
+    return {
+        place: max((len(times), max(times), digest) for digest, times in found.items())[-1]
+        for place, found in started.items()
+    }
+
+
+def _tested(record: Record) -> Iterator[tuple[str, str]]:
+    """Yield the place whose results should have test images in common, with those of a record."""
+    # Of a protocol, all shots are tested on the same images, and so is what takes no labels.
+    if (digest := record.split.get("test_digest")) is not None:
+        yield f"{record.protocol} {record.place} {record.row} {record.seed}", digest
 
 
 def _listed(values: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from osadbench.experiments import (
 from osadbench.report.published.makes import Makes
 from osadbench.types import Record
 
-__all__ = ["Found", "Labels", "MemberRecords", "all_records", "choose", "find_records"]
+__all__ = ["Found", "Labels", "MemberRecords", "all_records", "choose", "find_records", "only"]
 
 #: The records of one member of a row, such as one of the categories that it is the mean of.
 MemberRecords = list[Record]
@@ -43,10 +43,12 @@ class Labels:
 def find_records(
     experiment: Experiment, rows: Sequence[RowSpec], records: Sequence[Record], labels: Labels
 ) -> Found:
-    """Return the records of all cells that have a counterpart here, several for a seed among them.
+    """Return the records of all cells that have a counterpart here, of all seeds.
+
+    Several may be of one seed.
 
     Args:
-        experiment: Says the columns and seeds.
+        experiment: Says the columns.
         rows: Its rows.
         records: Results, in any order; those that are not of the table are left out.
         labels: What the records call methods and protocols.
@@ -61,10 +63,17 @@ def find_records(
                 names = {preset: labels.method(preset, method) for preset in presets}
                 protocol = labels.protocol(protocol_of(row, column))
                 found[i, j] = [
-                    _records_of(index, member, names, protocol, column, experiment.seeds)
-                    for member in row.members
+                    _records_of(index, member, names, protocol, column) for member in row.members
                 ]
     return found
+
+
+def only(found: Found, keeps: Callable[[Record], bool]) -> Found:
+    """Return those of the records that something keeps."""
+    return {
+        place: [list(filter(keeps, member)) for member in members]
+        for place, members in found.items()
+    }
 
 
 def _index(records: Sequence[Record]) -> _Index:
@@ -82,7 +91,6 @@ def _records_of(
     labels: Mapping[str, str],
     protocol: str,
     column: Column,
-    seeds: Sequence[int],
 ) -> MemberRecords:
     """Return the records of one place that belong in a column, several for a seed among them.
 
@@ -92,7 +100,6 @@ def _records_of(
         labels: The method's label under each preset.
         protocol: The protocol's name in the records.
         column: Says the shots, and the source of outliers where that is the point of the column.
-        seeds: Seeds of the table.
     """
     classes = member.known_classes or ("",)
     keys = dict.fromkeys((protocol, member.dataset, member.category, name) for name in classes)
@@ -103,16 +110,9 @@ def _records_of(
         if record.label == labels[record.preset]
         # Without labels, results are the same for all shots.
         and record.shots in (0, column.cell_shots)
-        and record.seed in seeds
-        and _is_from(record, column.source)
+        and record.source == column.source
         and column.outliers in ("", record.outlier_source)
     ]
-
-
-def _is_from(record: Record, source: str) -> bool:
-    """Whether a record was trained on a source, or without one on the category it was tested on."""
-    trained, arrow, _ = record.row.partition("->")
-    return (trained if arrow else "") == source
 
 
 def choose(records: Sequence[Record], makes: Makes) -> MemberRecords:

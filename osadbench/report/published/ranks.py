@@ -9,9 +9,10 @@ from osadbench.published import PublishedValue, load
 from osadbench.report.ranks import RankTable, rank_table
 from osadbench.report.texts import counted
 
-__all__ = ["published_ranks"]
+__all__ = ["PAPERS", "published_ranks"]
 
-_PAPERS = {"ahl": "AHL", "devnet": "DevNet", "dra": "DRA"}
+#: The papers' names, by those in the data.
+PAPERS = {"ahl": "AHL", "devnet": "DevNet", "dra": "DRA"}
 
 
 def published_ranks(
@@ -83,4 +84,4 @@ def _by_row(name: str, values: Sequence[PublishedValue]) -> dict[str, dict[str, 
 
 
 def _title(value: PublishedValue) -> str:
-    return f"{_PAPERS.get(value.paper, value.paper)} Table {value.table}, as published"
+    return f"{PAPERS.get(value.paper, value.paper)} Table {value.table}, as published"

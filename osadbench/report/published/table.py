@@ -11,11 +11,11 @@ from osadbench.report.provenance import origins_of, versions_of
 from osadbench.report.published.cells import Comparer, index_values
 from osadbench.report.published.images import DeclaredImages, image_notes
 from osadbench.report.published.makes import makes_of
-from osadbench.report.published.members import Labels, all_records, choose, find_records
-from osadbench.report.published.notes import made_of, notes_of
+from osadbench.report.published.members import Labels, all_records, choose, find_records, only
+from osadbench.report.published.notes import left_out_notes, made_of, notes_of, tested_notes
 from osadbench.report.published.parts import ComparedColumn, ComparedTable
 from osadbench.report.published.summary import summarise
-from osadbench.types import Record
+from osadbench.types import SMOKE, Record
 
 __all__ = ["build_published_table", "usual_records"]
 
@@ -27,6 +27,7 @@ def build_published_table(
     labels: Labels,
     *,
     allow_mixed: bool = False,
+    include_smoke: bool = False,
     declared: Mapping[str, DeclaredImages] = {},
 ) -> ComparedTable:
     """Put our results beside the values of a paper, in the paper's rows and columns.
@@ -42,6 +43,7 @@ def build_published_table(
         labels: What the records call methods and protocols.
         allow_mixed: Whether results of several makes may stand together. Those of the most common
             one are taken first, and the others are marked.
+        include_smoke: Whether to show results of the smoke preset, which are no measurements.
         declared: By dataset or ``dataset/category``, the images that it has by its declaration. A
             note says which results are of others.
 
@@ -50,7 +52,9 @@ def build_published_table(
             or outliers, unless ``allow_mixed``; or two that claim the same cell.
     """
     rows = experiment_rows(experiment)
-    found = find_records(experiment, rows, records, labels)
+    everything = find_records(experiment, rows, records, labels)
+    measured = only(everything, lambda r: include_smoke or r.preset != SMOKE)
+    found = only(measured, lambda r: r.seed in experiment.seeds)
     makes = makes_of(all_records(found))
     if not allow_mixed:
         makes.refuse_mixed()
@@ -60,7 +64,13 @@ def build_published_table(
     footnotes = footnotes_of(lacking, metric)
     compared = Comparer(experiment, chosen, footnotes, index_values(values), makes).rows(rows)
     done = [record for record in shown if record.status == "done"]
-    images = image_notes(done, declared)
+    n_smoke = len(all_records(everything)) - len(all_records(measured))
+    notes = (
+        *notes_of(experiment, shown, makes, allow_mixed=allow_mixed),
+        *tested_notes(all_records(found), shown, makes),
+        *left_out_notes(experiment, all_records(measured), n_smoke),
+        *image_notes(done, declared),
+    )
     columns = tuple(_column(experiment, column) for column in experiment.columns)
     return ComparedTable(
         name=experiment.name,
@@ -73,7 +83,7 @@ def build_published_table(
         rows=compared,
         summary=summarise(columns, compared),
         footnotes=tuple(footnotes),
-        notes=(*notes_of(experiment, shown, makes, allow_mixed=allow_mixed), *images),
+        notes=notes,
         has_published=bool(values),
         versions=versions_of(origins_of(done)),
     )
@@ -89,7 +99,8 @@ def usual_records(
         records: Results, in any order; those that are not of the table are left out.
         labels: What the records call methods and protocols.
     """
-    found = all_records(find_records(experiment, experiment_rows(experiment), records, labels))
+    everything = find_records(experiment, experiment_rows(experiment), records, labels)
+    found = [r for r in all_records(everything) if r.seed in experiment.seeds]
     makes = makes_of(found)
     return [r for r in found if r.status == "done" and not makes.oddities(r)]
 
