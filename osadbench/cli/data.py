@@ -18,6 +18,7 @@ from osadbench.cli.options import DATA_ROOT_HELP, cache_option, plugin_option
 from osadbench.datasets import dataset_class, dataset_names, open_dataset
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.listing import is_empty, is_folder
 from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.errors import DataError, PrecheckError, UsageError, did_you_mean
@@ -82,7 +83,7 @@ def list_(parent: Path | None, as_json: bool) -> None:
     """
     from osadbench.datasets.inventory import look
 
-    if parent is not None and not parent.is_dir():
+    if parent is not None and not is_folder(parent):
         raise DataError(f"no folder {parent}: give one that holds datasets under their names")
     entries = [look(name, parent) for name in dataset_names()]
     if as_json:
@@ -133,7 +134,7 @@ def check(target: str, root: Path | None, cache_dir: Path | None, **options: Any
     from osadbench.datasets.check import check_dataset
 
     if parse_component(target)[0].partition("/")[0] not in dataset_names():
-        if not Path(target).is_dir():
+        if not is_folder(Path(target)):
             if Path(target).is_absolute() or target.startswith("."):
                 raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
             known = did_you_mean(target, dataset_names())
@@ -207,7 +208,7 @@ def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
         return
     except DataError:
         # What stands there says more than that the dataset doesn't.
-        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        if folder is not None and is_folder(folder) and not is_empty(folder):
             raise
     from osadbench.datasets.fetch import fetch as download
     from osadbench.datasets.fetch import how_to_get, terms

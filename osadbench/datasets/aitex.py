@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 import pydantic
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_images
+from osadbench.datasets.listing import is_folder, list_images
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import marked_pixels, probe_size
@@ -105,12 +105,12 @@ class Aitex(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the three archives; see :meth:`RawDataset.find_raw`."""
-        return find_below(base, lambda place: any((place / name).is_dir() for name in FOLDERS))
+        return find_below(base, lambda place: any(is_folder(place / name) for name in FOLDERS))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the patches, sorted; see :meth:`RawDataset.raw_images`."""
         for name in FOLDERS:
-            if not (self.root / name).is_dir():
+            if not is_folder(self.root / name):
                 findings.problem(f"there is no folder {name}: {self.download}")
         images = [*self._normal_patches(findings), *self._defective_patches(findings)]
         if cast(AitexParams, self.params).drop_blank:

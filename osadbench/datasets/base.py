@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
+from osadbench.datasets.listing import is_folder
 from osadbench.datasets.manifest_cache import load_reading, save_reading
 from osadbench.datasets.masks import read_mask
 from osadbench.datasets.places import data_folder, place_text
@@ -127,14 +128,14 @@ class Dataset(ABC):
                 f"{self.name} needs a folder of images: give --data-root DIR, or put it at "
                 f"{place_text(self.name)}"
             )
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise DataError(f"no folder {folder}: give {self.name}'s folder by --data-root DIR")
         return folder
 
     def _data_dir(self) -> Path | None:
         """Return ``OSADBENCH_DATA_DIR/<name>`` if the variable is set and the folder is there."""
         folder = data_folder(self.name)
-        return folder if folder is not None and folder.is_dir() else None
+        return folder if folder is not None and is_folder(folder) else None
 
     @abstractmethod
     def categories(self) -> list[str]:

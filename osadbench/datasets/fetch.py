@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from osadbench.cache import writing_remedy
 from osadbench.datasets.declaration import declaration, placing
 from osadbench.datasets.download import Progress, download
+from osadbench.datasets.listing import is_empty, is_folder
 from osadbench.datasets.raw import Archive, RawDataset
 from osadbench.datasets.unpack import extract_into
 from osadbench.errors import DataError
@@ -59,7 +60,7 @@ def fetch(
         DataError: The folder is taken or cannot be written, an address cannot be read, a file has
             another hash, or an archive is unsafe or not the dataset.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_empty(folder) if is_folder(folder) else folder.exists():
         raise DataError(
             f"{folder} is taken, and holds no {cls.name}: empty it, or name another by --data-root"
         )
@@ -72,7 +73,7 @@ def fetch(
             logger.info("unpacking %s", file.name)
             extract_into(file, temporary / archive.folder)
         _check(cls, temporary)
-        if folder.is_dir():
+        if is_folder(folder):
             folder.rmdir()
         temporary.rename(folder)
         shutil.rmtree(kept, ignore_errors=True)

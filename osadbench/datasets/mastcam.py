@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, cast
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_folder, list_folder
 from osadbench.datasets.mastcam_crops import NOTEBOOK_ORDER, ReorderedCrops, crop_fault
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
@@ -119,7 +119,7 @@ class Mastcam(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the unpacked archives; see :meth:`RawDataset.find_raw`."""
         return find_below(
-            base, lambda place: any((place / name).is_dir() for name in (TRAIN, TEST, NOVEL))
+            base, lambda place: any(is_folder(place / name) for name in (TRAIN, TEST, NOVEL))
         )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:

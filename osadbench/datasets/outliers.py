@@ -14,6 +14,7 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.listing import (
     fingerprint,
+    is_folder,
     list_categories,
     list_category,
     list_images,
@@ -101,7 +102,7 @@ def find_outliers(
 
 def _of_folder(asked: str, cache: Path | None, manifest: Manifest) -> Outliers:
     folder = Path(asked).expanduser()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(
             f"--outliers expects a folder of images or a dataset, got {asked!r}: "
             f"{did_you_mean(asked, dataset_names())}"

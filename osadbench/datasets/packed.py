@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_file, list_folder
 
 __all__ = ["packed_text"]
 
@@ -33,7 +33,7 @@ def packed_text(folder: Path) -> str | None:
     Raises:
         DataError: The folder cannot be listed.
     """
-    files = [folder.name] if folder.is_file() else list_folder(folder)[1]
+    files = [folder.name] if is_file(folder) else list_folder(folder)[1]
     names = [name for name in files if name.lower().endswith(SUFFIXES)]
     if not names:
         return None

@@ -21,6 +21,7 @@ from osadbench.datasets.converting import Source, Written, convert_file, plan_fi
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.listing import is_empty, is_file, is_folder
 from osadbench.datasets.prepared import (
     FILE,
     conversion_digest,
@@ -77,7 +78,7 @@ def prepare(
         DataError: The dataset is not usable, or the folder cannot be written.
     """
     _check_place(dataset.root, out)
-    if out.is_dir() and any(out.iterdir()) and not force:
+    if is_folder(out) and not force and not is_empty(out):
         return _existing(dataset, out)
     temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
     try:
@@ -98,7 +99,7 @@ def prepare(
 
 def _check_place(root: Path, out: Path) -> None:
     here, there = out.resolve(), root.resolve()
-    if out.exists() and not out.is_dir():
+    if not is_folder(out) and out.exists():
         raise UsageError(f"{out} is a file: name a folder by --out")
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise UsageError(
@@ -109,7 +110,7 @@ def _check_place(root: Path, out: Path) -> None:
 
 
 def _existing(dataset: Folder, out: Path) -> Prepared:
-    if (out / FILE).is_file():
+    if is_file(out / FILE):
         manifests = dataset.manifests()
         if is_complete(out, conversion_digest(dataset, manifests)):
             return Prepared(out, sum(len(manifest.records) for manifest in manifests), False)

@@ -16,6 +16,8 @@ from osadbench.datasets.folder import Folder
 from osadbench.datasets.listing import (
     fingerprint,
     is_category,
+    is_file,
+    is_folder,
     list_categories,
     tree_fingerprint,
 )
@@ -153,7 +155,7 @@ class RawDataset(Folder):
     def _locate(self) -> Path:
         bases = self._bases()
         for base in bases:
-            raw = self.find_raw(base) if base.is_dir() else None
+            raw = self.find_raw(base) if is_folder(base) else None
             self._is_raw = raw is not None
             found = raw or self._find_layout(base)
             if found is not None:
@@ -183,7 +185,7 @@ class RawDataset(Folder):
         if self.is_raw:
             return tree_fingerprint(self.root)
         layout = super()._fingerprint(category)
-        is_copy = (self.root / FILE).is_file()
+        is_copy = is_file(self.root / FILE)
         return digest([layout, fingerprint(self.root, [FILE])]) if is_copy else layout
 
     def _read(self, category: str, findings: Findings) -> Reading:
