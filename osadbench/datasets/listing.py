@@ -1,7 +1,7 @@
 """Listing folders: the same files in the same order on every file system, and nothing else.
 
-Folders are read to a fixed depth or past no link, so that a link that leads back up is never
-followed round.
+Links are followed, but not round: folders are read to a fixed depth, or past no link that leads
+back up.
 """
 
 from __future__ import annotations
@@ -173,15 +173,28 @@ def is_image(name: str) -> bool:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return all images below a folder as sorted POSIX paths; linked folders are left out.
+    """Return all images below a folder as sorted POSIX paths.
+
+    Linked folders are followed, but for those that lead back up.
 
     Raises:
         DataError: A folder cannot be listed.
     """
     subfolders, files = list_folder(folder)
-    below = [name for name in subfolders if not (folder / name).is_symlink()]
+    below = [name for name in subfolders if not _leads_up(folder / name)]
     deeper = [f"{name}/{path}" for name in below for path in list_images(folder / name)]
     return sorted([*filter(is_image, files), *deeper])
+
+
+def _leads_up(folder: Path) -> bool:
+    """Tell whether a folder is a link to one that it stands in, which would have no end."""
+    try:
+        if not folder.is_symlink():
+            return False
+        return folder.resolve() in [above.resolve() for above in folder.absolute().parents]
+    except (OSError, RuntimeError):
+        # It cannot be listed either.
+        return False
 
 
 def fingerprint(folder: Path, paths: Iterable[str]) -> str:
@@ -197,11 +210,13 @@ def fingerprint(folder: Path, paths: Iterable[str]) -> str:
 def tree_fingerprint(folder: Path) -> str:
     """Return a digest of the paths, sizes and times of all files below a folder.
 
-    Linked folders are not followed.
+    Linked folders are followed, for loaders read what they lead to, but for those that lead back
+    up.
     """
     files: list[tuple[str, int, int]] = []
-    for place, _, names in os.walk(folder):
+    for place, subfolders, names in os.walk(folder, followlinks=True):
         here = Path(place)
+        subfolders[:] = [name for name in subfolders if not _leads_up(here / name)]
         prefix = here.relative_to(folder).as_posix()
         files += [(f"{prefix}/{name}", *_size_and_time(here / name)) for name in names]
     return digest(sorted(files))
