@@ -287,6 +287,53 @@ def test_a_split_by_groups(here: Cli) -> None:
     assert "0 of them in both" in here("data", "check", "strips", "--split", "group").out
 
 
+def test_the_folder_of_another_dataset(here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_category(Path("parts/nut"))
+    write_category(Path("parts/bolt"))
+    result = here("data", "check", "strips", "--data-root", "parts")
+    assert (result.code, result.out) == (3, "")
+    told = "expected the folders train and test of strips in parts, got the categories bolt, nut: "
+    assert result.err == f"error: {told}give strips's own folder by --data-root DIR\n"
+    monkeypatch.setattr(Strips, "counts", {name: {} for name in "nut abcdef"})
+    assert here("data", "check", "strips", "--data-root", "parts").code == 3
+    monkeypatch.setattr(Strips, "counts", {name: {} for name in ("nut", "screw")})
+    assert here("data", "check", "strips", "--data-root", "parts").code == 0
+    told = "expected the categories nut, screw of strips in parts/nut, got the folders train and"
+    assert told in here("data", "check", "strips", "--data-root", "parts/nut").err
+
+
+@pytest.mark.parametrize("name", ["headct", "lag"])
+def test_a_copy_of_another_dataset(here: Cli, name: str) -> None:
+    assert here("data", "prepare", "strips", "--out", f"new/{name}").code == 0
+    told = f"new/{name} is a copy of strips, not of {name}: give {name}'s own folder by"
+    result = here("data", "check", name, "--data-root", f"new/{name}")
+    assert result.code == 3 and result.err.startswith(f"error: {told}")
+    assert told in here("data", "list", "--data-root", "new").out
+    # What was read as any folder may be this dataset, and what others call manifest.json is theirs.
+    file = Path("new", name, "manifest.json")
+    values = json.loads(file.read_text())
+    for text in (json.dumps({**values, "dataset": "folder"}), '{"dataset": "x"}', "[]"):
+        file.write_text(text)
+        assert here("data", "check", name, "--data-root", f"new/{name}").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", "strips"],
+        ["data", "list"],
+        ["data", "prepare", "strips", "--out", "new"],
+        ["data", "fetch", "strips"],
+        ["plan", "-m", "knn", "-p", "general", "-d", "strips"],
+        ["run", "-m", "knn", "-p", "general", "-d", "strips"],
+    ],
+)
+def test_a_variable_without_a_value_is_no_folder(here: Cli, words: list[str]) -> None:
+    result = here(*words, "--data-root", "")
+    assert (result.code, result.out) == (2, "")
+    assert "expected a folder, got '': set the variable, or give . for this folder" in result.err
+
+
 def test_a_folder_of_a_datasets_name(here: Cli) -> None:
     write_category(Path("strips"))
     assert "\nfolder: 16 images\n" in here("data", "check", "./strips").out

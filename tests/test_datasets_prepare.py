@@ -409,10 +409,10 @@ def test_a_split_by_groups_of_a_copy(raw: Path, tmp_path: Path) -> None:
         Folder(tmp_path / "mine", split="group").manifest()
 
 
-def test_a_manifest_of_something_else_says_nothing(raw: Path, tmp_path: Path) -> None:
+def test_a_manifest_of_a_folder_says_nothing(raw: Path, tmp_path: Path) -> None:
     prepare(Strips(raw), tmp_path / "out")
     file = tmp_path / "out" / "manifest.json"
-    file.write_text(file.read_text().replace('"dataset": "strips"', '"dataset": "sdd"'))
+    file.write_text(file.read_text().replace('"dataset": "strips"', '"dataset": "folder"'))
     reading, _ = read(Strips(tmp_path / "out"))
     assert reading.exclusions == () and {r.group for r in reading.manifest.records} == {None}
     file.write_text("{")

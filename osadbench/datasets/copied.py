@@ -12,7 +12,7 @@ from osadbench.datasets.findings import Findings
 from osadbench.datasets.prepared import FILE
 from osadbench.types import ImageRecord
 
-__all__ = ["Copy", "read_copy"]
+__all__ = ["Copy", "copied_dataset", "read_copy"]
 
 
 class Copy(NamedTuple):
@@ -35,6 +35,20 @@ class Copy(NamedTuple):
     def grouped(self, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
         """Return records with their groups; a file that has been changed is in none."""
         return tuple(replace(r, group=self.groups.get((r.path, r.sha256))) for r in records)
+
+
+def copied_dataset(root: Path) -> str | None:
+    """Return the name of the dataset that a folder was converted from, None where it has none.
+
+    Args:
+        root: The folder of the categories.
+    """
+    try:
+        values = json.loads((root / FILE).read_bytes())
+        # Others name a file so, too.
+        return str(values["dataset"]) if "converter" in values else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def read_copy(root: Path, dataset: str, category: str, findings: Findings) -> Copy | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from osadbench.datasets.copied import read_copy
+from osadbench.datasets.copied import copied_dataset, read_copy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -34,6 +34,9 @@ from osadbench.params import digest
 from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
+
+#: Categories that one message names; the rest are counted.
+SHOWN = 5
 
 
 class PaperCounts(NamedTuple):
@@ -159,6 +162,7 @@ class RawDataset(Folder):
             self._is_raw = raw is not None
             found = raw or self._find_layout(base)
             if found is not None:
+                self._refuse_others(found)
                 return found
         if not bases:
             raise DataError(
@@ -180,6 +184,20 @@ class RawDataset(Folder):
         # Further down only categories of its own name tell that they are of this dataset.
         names = list(filter(None, self.counts))
         return find_below(base, lambda place: any(is_category(place / name) for name in names))
+
+    def _refuse_others(self, folder: Path) -> None:
+        """Refuse a folder that is another dataset's."""
+        remedy = f"give {self.name}'s own folder by --data-root DIR"
+        copied = copied_dataset(folder)
+        # A copy of what was read as a folder can be a copy of anything.
+        if copied not in (None, self.name, Folder.name):
+            raise DataError(f"{folder} is a copy of {copied}, not of {self.name}: {remedy}")
+        found = list(self.counts) if self._is_raw else list_categories(folder)
+        if self.counts and not {*found} & {*self.counts}:
+            raise DataError(
+                f"expected {_categories_text(self.counts)} of {self.name} in {folder}, got "
+                f"{_categories_text(found)}: {remedy}"
+            )
 
     def _fingerprint(self, category: str) -> str:
         if self.is_raw:
@@ -309,3 +327,12 @@ class RawDataset(Folder):
             remedy = "the expected numbers were derived, not counted: check the download"
         strict = self.options.strict_counts
         check_counts(records, expected, findings, fewest=fewest, strict=strict, remedy=remedy)
+
+
+def _categories_text(names: Iterable[str]) -> str:
+    """Return the names of categories in words, the first of many."""
+    listed = sorted(names)
+    if listed == [""]:
+        return "the folders train and test"
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return f"the categories {', '.join(listed[:SHOWN])}{more}"
