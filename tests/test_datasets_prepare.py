@@ -391,6 +391,26 @@ def test_a_changed_file_of_a_copy_is_in_no_group(raw: Path, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("options", [{}, {"split": "group"}, {"on_duplicate": "drop"}])
+def test_the_files_of_a_copy_are_those_that_were_written(
+    raw: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    prepare(Strips(raw, **options), tmp_path / "out")
+    reading, problems = read(Strips(tmp_path / "out", strict_counts=True))
+    assert problems == [] and not any("manifest.json" in one for one in reading.warnings)
+    (tmp_path / "out" / "test" / "tear" / "broken_tear_t0.png").unlink()
+    (tmp_path / "out" / "ground_truth" / "hole one" / "broken_hole_one_h1_mask.png").unlink()
+    write_image(tmp_path / "out" / "test" / "tear" / "broken_tear_t1.png")
+    write_image(tmp_path / "out" / "test" / "tear" / "new.png")
+    told = (
+        "the files are not those that manifest.json lists: "
+        "2 gone (test/tear/broken_tear_t0.png), 1 changed (test/tear/broken_tear_t1.png), "
+        "1 added (test/tear/new.png); convert the dataset anew"
+    )
+    assert told in read(Strips(tmp_path / "out"))[0].warnings
+    assert told in read(Strips(tmp_path / "out", strict_counts=True))[1]
+
+
 def test_a_split_by_groups_of_a_copy(raw: Path, tmp_path: Path) -> None:
     prepare(Strips(raw), tmp_path / "paper")
     prepare(Strips(raw, split="group"), tmp_path / "group")

@@ -28,8 +28,8 @@ __all__ = ["Dataset", "LoaderOptions"]
 
 logger = logging.getLogger("osadbench")
 
-#: Raised when the same files give another manifest.
-VERSION = 2
+#: Raised when the same files give another manifest, or other warnings.
+VERSION = 3
 
 
 class LoaderOptions(BaseParams):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from osadbench.datasets.copied import copied_dataset, read_copy
+from osadbench.datasets.copied import Copy, copied_dataset, read_copy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -245,10 +245,22 @@ class RawDataset(Folder):
         if copy is not None:
             records = copy.grouped(records)
             self._warn_of_torn_groups(records, findings, split)
+            self._compare_with_copy(copy, reading.facts, findings)
         if copy is None or copy.has_all:
             self._check_counts(records, category, findings)
         manifest = replace(reading.manifest, records=records)
         return replace(reading, manifest=manifest, remarks=remarks)
+
+    def _compare_with_copy(
+        self, copy: Copy, facts: Mapping[str, ImageFacts], findings: Findings
+    ) -> None:
+        differing = copy.differences(self.root, facts)
+        if differing:
+            report = findings.problem if self.options.strict_counts else findings.warning
+            report(
+                f"the files are not those that {FILE} lists: {', '.join(differing)}; convert the "
+                "dataset anew"
+            )
 
     def _read_raw(self, category: str, findings: Findings) -> Reading:
         start, n_problems = len(findings.warnings), len(findings.problems)
