@@ -129,16 +129,15 @@ class Mastcam(RawDataset):
         for file in list_folder(self.root / unused)[1]:
             findings.omit(f"{unused}/{file}", f"the papers do not use {VALIDATION}")
         novel = list(self._novel(findings))
+        if not novel:
+            findings.problem(_packed_problem(NOVEL))
         _warn_of_two_classes(self.root, novel, findings)
         return images + novel
 
     def _typical(self, name: str, split: str, findings: Findings) -> list[RawImage]:
         paths = self._crops(unnest(self.root, name), findings)
         if not paths:
-            findings.problem(
-                f"{name} holds no usable .npy file: unpack {name}.zip of "
-                "https://zenodo.org/record/3732485"
-            )
+            findings.problem(_packed_problem(name))
         return [RawImage(path, NORMAL_CLASS, split) for path in paths]
 
     def _novel(self, findings: Findings) -> Iterator[RawImage]:
@@ -206,6 +205,12 @@ class Mastcam(RawDataset):
             self._compare([record for record in records if not record.label], FILTERED, findings)
         else:
             super()._check_counts(records, category, findings)
+
+
+def _packed_problem(name: str) -> str:
+    return (
+        f"{name} holds no usable .npy file: unpack {name}.zip of https://zenodo.org/record/3732485"
+    )
 
 
 def _warn_of_two_classes(root: Path, images: Sequence[RawImage], findings: Findings) -> None:

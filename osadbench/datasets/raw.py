@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
@@ -19,11 +20,12 @@ from osadbench.datasets.listing import (
     is_file,
     is_folder,
     list_categories,
+    list_folder,
     tree_fingerprint,
 )
 from osadbench.datasets.masks import check_mask_files
 from osadbench.datasets.nested import find_below
-from osadbench.datasets.packed import packed_text
+from osadbench.datasets.packed import packed_below, packed_text
 from osadbench.datasets.places import place_text
 from osadbench.datasets.prepared import FILE
 from osadbench.datasets.raw_image import RawImage
@@ -37,6 +39,8 @@ __all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
 
 #: Categories that one message names; the rest are counted.
 SHOWN = 5
+#: Folders in a folder that is looked into because one of them was given.
+MOST_FOLDERS = 100
 
 
 class PaperCounts(NamedTuple):
@@ -158,9 +162,7 @@ class RawDataset(Folder):
     def _locate(self) -> Path:
         bases = self._bases()
         for base in bases:
-            raw = self.find_raw(base) if is_folder(base) else None
-            self._is_raw = raw is not None
-            found = raw or self._find_layout(base)
+            found = self._find(base)
             if found is not None:
                 self._refuse_others(found)
                 return found
@@ -169,13 +171,34 @@ class RawDataset(Folder):
                 f"{self.name} is not here: give its folder by --data-root DIR, or put it at "
                 f"{place_text(self.name)}; {self.download}"
             )
-        packed = packed_text(bases[0])
-        if packed is not None:
-            raise DataError(f"no {self.name} in {bases[0]}: expected {self.layout}, but {packed}")
-        raise DataError(
-            f"no {self.name} in {bases[0]}: expected {self.layout}, or the layout of MVTec AD; "
-            f"{self.download}"
-        )
+        expected = f"no {self.name} in {bases[0]}: expected {self.layout}"
+        reason = packed_below(bases[0]) or self._part_text(bases[0])
+        if reason is not None:
+            raise DataError(f"{expected}, but {reason}")
+        raise DataError(f"{expected}, or the layout of MVTec AD; {self.download}")
+
+    def _find(self, base: Path) -> Path | None:
+        """Return the folder of the dataset at or below a folder; note in which form it is there."""
+        try:
+            raw = self.find_raw(base) if is_folder(base) else None
+        except DataError as error:
+            packed = packed_text(base)
+            if packed is None:
+                raise
+            raise DataError(f"{error}; {packed}") from error
+        self._is_raw = raw is not None
+        return raw or self._find_layout(base)
+
+    def _part_text(self, base: Path) -> str | None:
+        """Return in words of which folder above a folder is a part; None where it is of none."""
+        for above in base.resolve().parents[:2] if is_folder(base) else ():
+            with suppress(DataError):
+                # No download has more, and a search below them all could take minutes.
+                is_small = len(list_folder(above)[0]) <= MOST_FOLDERS
+                if is_small and self._find(above) == above:
+                    self._refuse_others(above)
+                    return f"it is a part of the one in {above}: give that folder"
+        return None
 
     def _find_layout(self, base: Path) -> Path | None:
         """Return the folder that holds categories in the layout of MVTec AD, None without any."""
@@ -282,10 +305,14 @@ class RawDataset(Folder):
         records = resolve_duplicates(records, on_duplicate, findings)
         warn_of_shortcuts(records, facts, findings)
         self._warn_of_torn_groups(records, findings, self.options.split)
+        n_warnings = len(findings.warnings)
         self._check_counts(records, category, findings)
-        packed = packed_text(self.root) if len(findings.problems) > n_problems else None
-        if packed is not None:
-            findings.problem(packed)
+        is_faulty = len(findings.problems) > n_problems
+        if is_faulty or len(findings.warnings) > n_warnings:
+            packed = packed_text(self.root, unopened=not is_faulty)
+            report = findings.problem if is_faulty else findings.warning
+            if packed is not None:
+                report(packed)
         records.sort(key=lambda record: record.path)
         manifest = Manifest(self.name, category, tuple(records))
         return Reading(manifest, (), facts, remarks=remarks)
