@@ -171,6 +171,30 @@ def test_archives_beside_what_is_whole_or_not(here: Cli) -> None:
     assert result.code == 3 and "\n  broken.zip lies there packed: unpack it\n" in result.err
 
 
+def test_archives_further_down(here: Cli) -> None:
+    shutil.rmtree(DATA / "strips")
+    place = DATA / "strips" / "site" / "files"
+    place.mkdir(parents=True)
+    (place / "Strips.tar.xz").write_bytes(b"")
+    told = f"but in {place} Strips.tar.xz lies there packed: unpack it\n"
+    assert here("data", "check", "strips").err.endswith(told)
+    (place / "KolektorSDD2").mkdir()
+    assert here("data", "check", "strips", "--data-root", place).err == (
+        f"error: {place} holds another release: get the first one; Strips.tar.xz lies there "
+        "packed: unpack it\n"
+    )
+
+
+def test_archives_beside_too_few_images(here: Cli) -> None:
+    (DATA / "strips" / "clean" / "s 0.jpg").unlink()
+    (DATA / "strips" / "clean.zip").write_bytes(b"PK")
+    assert "packed" not in here("data", "check", "strips").out
+    (DATA / "strips" / "more.zip").write_bytes(b"PK")
+    result = here("data", "check", "strips")
+    assert result.code == 0
+    assert "\n  warning: more.zip lies there packed: unpack it\n" in result.out
+
+
 # --- info, describe ---
 
 
@@ -300,6 +324,26 @@ def test_the_folder_of_another_dataset(here: Cli, monkeypatch: pytest.MonkeyPatc
     assert here("data", "check", "strips", "--data-root", "parts").code == 0
     told = "expected the categories nut, screw of strips in parts/nut, got the folders train and"
     assert told in here("data", "check", "strips", "--data-root", "parts/nut").err
+
+
+def test_categories_that_check_does_not_find(here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {"train/good": 6, "test/good": 4, "test/hole": 3, "test/scratch": 3}
+    names = ("bolt", "nut", "cap", "pin", "rod", "tube", "wire")
+    monkeypatch.setattr(Strips, "counts", dict.fromkeys(names, one))
+    shutil.rmtree(DATA / "strips")
+    write_category(DATA / "strips" / "nut")
+    told = "6 of 7 categories are not here: bolt, cap, pin, rod, tube and 1 more; get the dataset"
+    result = here("data", "check", "strips")
+    assert result.code == 0
+    assert result.out.startswith(f"data/strips: 1 category\n  warning: {told} anew\n\nstrips/nut:")
+    assert "not here" not in here("data", "check", "strips/nut", "--strict-counts").out
+    for words in (["check", "strips"], ["prepare", "strips", "--out", "new"]):
+        result = here("data", *words, "--strict-counts")
+        assert (result.code, result.out) == (3, "")
+        assert result.err == f"error: data/strips: {told} anew\n"
+    (DATA / "strips" / "rest.tar").write_bytes(b"")
+    told = "rod, tube and 1 more; rest.tar lies there packed: unpack it\n"
+    assert told in here("data", "check", "strips").out
 
 
 @pytest.mark.parametrize("name", ["headct", "lag"])
