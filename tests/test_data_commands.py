@@ -311,6 +311,47 @@ def test_a_split_by_groups(here: Cli) -> None:
     assert "0 of them in both" in here("data", "check", "strips", "--split", "group").out
 
 
+def test_folders_whose_names_hold_brackets(here: Cli) -> None:
+    for name in ("u/my data[1]", "strip[s]", "[", "a[b=c]"):
+        write_category(Path(name, "nut"))
+        result = here("data", "check", name)
+        assert result.code == 0 and result.out.startswith(f"{name}: 1 category"), name
+    result = here("data", "check", "my data[2]")
+    assert result.code == 2 and "no dataset and no folder 'my data[2]'" in result.err
+    assert here("data", "check", "").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["strips[on_duplicate=drop]", "--on-duplicate", "warn"],
+            "on_duplicate is given twice: drop --on-duplicate, or on_duplicate=drop",
+        ),
+        (
+            ["strips[strict_counts=no]", "--strict-counts"],
+            "strict_counts is given twice: drop --strict-counts, or strict_counts=no",
+        ),
+        (["strips[cache=x]"], "strips has no parameter 'cache': drop it from the brackets;"),
+        (["strips[root=x]"], "strips has no parameter 'root': drop it from the brackets;"),
+        (["strips[self=x]"], "strips has no parameter 'self': drop it from the brackets;"),
+        (["strips[name=x]"], "strips has no parameter 'name': drop it from the brackets;"),
+    ],
+)
+def test_options_that_are_given_twice_or_are_none(here: Cli, words: list[str], text: str) -> None:
+    for command in (["check"], ["prepare", "--out", "new"]):
+        result = here("data", *command, *words)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith(f"error: {text}")
+
+
+def test_arguments_of_a_dataset_are_no_parameters(here: Cli) -> None:
+    words = ["-m", "knn", "-p", "general", "-d", "strips[cache=x]", "-o", "out"]
+    for command in ("plan", "run"):
+        result = here(command, *words)
+        assert result.code == 2 and "\nerror: strips has no parameter 'cache'" in result.err
+
+
 def test_the_folder_of_another_dataset(here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     write_category(Path("parts/nut"))
     write_category(Path("parts/bolt"))

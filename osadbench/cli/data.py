@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
@@ -15,7 +15,7 @@ from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.describe import echo_dataset
 from osadbench.cli.options import DATA_FOLDER, DATA_ROOT_HELP, cache_option, plugin_option
-from osadbench.datasets import dataset_class, dataset_names, open_dataset
+from osadbench.datasets import dataset_class, dataset_names, open_component
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.listing import is_empty, is_folder
@@ -131,16 +131,24 @@ def check(target: str, root: Path | None, cache_dir: Path | None, **options: Any
     """
     from osadbench.datasets.check import check_dataset
 
-    if parse_component(target)[0].partition("/")[0] not in dataset_names():
-        if not is_folder(Path(target)):
-            if Path(target).is_absolute() or target.startswith("."):
-                raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
-            known = did_you_mean(target, dataset_names())
-            raise UsageError(f"no dataset and no folder {target!r}: {known}")
+    # A folder's name may hold brackets that enclose no parameters.
+    if target.partition("[")[0].partition("/")[0].strip() in dataset_names():
+        dataset, category = _open(target, root, cache_dir, options)
+    else:
+        _check_folder(target)
         if root is not None:
             raise UsageError("--data-root goes with the name of a dataset, not with a folder")
-        target, root = "folder", Path(target)
-    click.echo(check_dataset(*_open(target, root, cache_dir, options)))
+        dataset, category = _open("folder", Path(target), cache_dir, options)
+    click.echo(check_dataset(dataset, category))
+
+
+def _check_folder(target: str) -> None:
+    if target and is_folder(Path(target)):
+        return
+    if Path(target).is_absolute() or target.startswith("."):
+        raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
+    known = did_you_mean(target, dataset_names())
+    raise UsageError(f"no dataset and no folder {target!r}: {known}")
 
 
 def _open(
@@ -148,9 +156,11 @@ def _open(
 ) -> tuple[Folder, str | None]:
     name, params = parse_component(text)
     given = {key: value for key, value in options.items() if value}
-    dataset, category = open_dataset(name, root, cache=find_cache(cache_dir), **given, **params)
-    # Every dataset is read from a folder of one layout or another.
-    return cast(Folder, dataset), category
+    for key in params:
+        if key in given:
+            option = "--" + key.replace("_", "-")
+            raise UsageError(f"{key} is given twice: drop {option}, or {key}={params[key]}")
+    return open_component(name, {**given, **params}, root, cache=find_cache(cache_dir))
 
 
 @data.command()

@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from osadbench.datasets import dataset_names, open_dataset
+from osadbench.datasets import dataset_names, open_component
 from osadbench.datasets.base import Dataset
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
@@ -92,7 +92,7 @@ def find_outliers(
         source, only = target, category or None
     else:
         root = data_root if is_target else None
-        source, only = open_dataset(name, root, cache=target.cache, **given)
+        source, only = open_component(name, given, root, cache=target.cache)
     names = source.categories() if only is None else [only]
     names = [name for name in names if not (is_target and name and name == manifest.category)]
     manifests = [source.manifest(name) for name in names]
