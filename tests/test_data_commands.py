@@ -382,6 +382,9 @@ def test_categories_that_check_does_not_find(here: Cli, monkeypatch: pytest.Monk
         result = here("data", *words, "--strict-counts")
         assert (result.code, result.out) == (3, "")
         assert result.err == f"error: data/strips: {told} anew\n"
+    assert (
+        f"warning: strips: {told} anew\n" in here("data", "prepare", "strips", "--out", "new").err
+    )
     (DATA / "strips" / "rest.tar").write_bytes(b"")
     told = "rod, tube and 1 more; rest.tar lies there packed: unpack it\n"
     assert told in here("data", "check", "strips").out

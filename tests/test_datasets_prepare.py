@@ -289,7 +289,7 @@ def test_a_place_without_permission(raw: Path, tmp_path: Path) -> None:
 
 def test_a_place_below_a_file(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write .*file/out \(Not a directory\)"):
+    with pytest.raises(DataError, match=r"cannot write .*file/out \(Not a directory\): check its"):
         prepare(Strips(raw), tmp_path / "file" / "out")
 
 
@@ -319,6 +319,49 @@ def test_the_old_one_comes_back_if_the_new_one_cannot_be_named(
     assert names(out) == before
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}
     shutil.rmtree(out)
+
+
+def test_a_link_stays_a_link(raw: Path, tmp_path: Path) -> None:
+    try:
+        (tmp_path / "out").symlink_to(tmp_path / "place", target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    for _ in range(2):
+        assert prepare(Strips(raw), tmp_path / "out", force=True).folder == tmp_path / "out"
+        assert (tmp_path / "out").is_symlink() and "manifest.json" in names(tmp_path / "place")
+        assert {path.name for path in tmp_path.iterdir()} == {"raw", "out", "place"}
+    assert not prepare(Strips(raw), tmp_path / "out").is_new
+
+
+def test_what_a_killed_command_has_left_is_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [tmp_path / f".o[u]t.{digit * 32}.{end}" for digit, end in (("0", "old"), ("a", "tmp"))]
+    for path in (*left, tmp_path / ".o[u]t.abc.tmp", tmp_path / f".out.{'0' * 32}.tmp"):
+        path.mkdir()
+    told = f"{left[0]} and {left[1]}: left by a command that was killed, unless one is writing"
+    for _ in range(2):
+        caplog.clear()
+        prepare(Strips(raw), tmp_path / "o[u]t")
+        assert sum(record.getMessage().startswith(told) for record in caplog.records) == 1
+    assert all(path.is_dir() for path in left)
+    caplog.clear()
+    prepare(Strips(raw), tmp_path / "other")
+    assert not any("killed" in record.getMessage() for record in caplog.records)
+
+
+def test_warnings_are_the_same_whether_it_is_written_or_found(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (raw / "clean" / "s 0.jpg").unlink()
+    told = []
+    for _ in range(2):
+        caplog.clear()
+        prepare(Strips(raw), tmp_path / "out")
+        told.append([record.getMessage() for record in caplog.records])
+    assert told[0] == told[1]
+    for text in ("strips: 1 image is left out, such as", "strips: unexpected numbers of images: "):
+        assert sum(line.startswith(text) for line in told[0]) == 1
 
 
 # --- names ---

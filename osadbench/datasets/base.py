@@ -223,12 +223,16 @@ class Dataset(ABC):
             findings.raise_problems(self.root / category)
             if stored is not None:
                 save_reading(stored, reading)
+        self.log_warnings(reading)
+        return reading.manifest
+
+    def log_warnings(self, reading: Reading) -> None:
+        """Log what a reading warns of, but nothing twice."""
         for warning in reading.warnings:
             text = f"{reading.manifest.name}: {warning}"
             if text not in self._warned:
                 logger.warning("%s", text)
             self._warned.add(text)
-        return reading.manifest
 
     def _stored_at(self, category: str, fingerprint: str) -> Path | None:
         if self.cache is None:

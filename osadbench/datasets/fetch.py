@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -14,6 +13,7 @@ from osadbench.datasets.declaration import declaration, placing
 from osadbench.datasets.download import Progress, download
 from osadbench.datasets.listing import is_empty, is_folder
 from osadbench.datasets.raw import Archive, RawDataset
+from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.unpack import extract_into
 from osadbench.errors import DataError
 
@@ -64,8 +64,10 @@ def fetch(
         raise DataError(
             f"{folder} is taken, and holds no {cls.name}: empty it, or name another by --data-root"
         )
-    kept = folder.with_name(f".{folder.name}.download")
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    place = followed(folder)
+    warn_of_leftovers(place)
+    kept = place.with_name(f".{place.name}.download")
+    temporary = name_beside(place, "tmp")
     try:
         kept.mkdir(parents=True, exist_ok=True)
         files = [_get(archive, kept, progress) for archive in cls.archives]
@@ -73,9 +75,9 @@ def fetch(
             logger.info("unpacking %s", file.name)
             extract_into(file, temporary / archive.folder)
         _check(cls, temporary)
-        if is_folder(folder):
-            folder.rmdir()
-        temporary.rename(folder)
+        if is_folder(place):
+            place.rmdir()
+        temporary.rename(place)
         shutil.rmtree(kept, ignore_errors=True)
     except OSError as error:
         raise DataError(

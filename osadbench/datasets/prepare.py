@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.cache import writing_remedy
-from osadbench.datasets.check import read_all, store_all
+from osadbench.datasets.check import missing_categories, read_all, store_all
 from osadbench.datasets.converting import Source, Written, convert_file, plan_files
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -29,6 +28,7 @@ from osadbench.datasets.prepared import (
     manifest_values,
 )
 from osadbench.datasets.reading import Reading
+from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError, UsageError
 from osadbench.images import split_region
@@ -78,15 +78,22 @@ def prepare(
         DataError: The dataset is not usable, or the folder cannot be written.
     """
     _check_place(dataset.root, out)
-    if is_folder(out) and not force and not is_empty(out):
+    place = followed(out)
+    warn_of_leftovers(place)
+    missing = missing_categories(dataset)
+    if missing is not None and not dataset.options.strict_counts:
+        logger.warning("%s: %s", dataset.name, missing)
+    if is_folder(place) and not force and not is_empty(place):
         return _existing(dataset, out)
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    temporary = name_beside(place, "tmp")
     try:
         temporary.mkdir(parents=True)
         readings = read_all(dataset)
+        for reading in readings:
+            dataset.log_warnings(reading)
         store_all(dataset, readings)
         images = _write(dataset, readings, temporary, follow)
-        _put_in_place(temporary, out)
+        _put_in_place(temporary, place)
     except OSError as error:
         raise DataError(
             f"cannot write {out} ({error.strerror or error}): {writing_remedy(error)}, or name "
@@ -124,7 +131,7 @@ def _put_in_place(temporary: Path, out: Path) -> None:
     if not out.exists():
         temporary.rename(out)
         return
-    old = out.with_name(f".{out.name}.{uuid.uuid4().hex}.old")
+    old = name_beside(out, "old")
     out.rename(old)
     try:
         temporary.rename(out)
