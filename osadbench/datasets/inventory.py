@@ -1,7 +1,7 @@
 """Which datasets are on this machine, and whether they are whole: ``osadbench data list``.
 
-Nothing is hashed, and images are not decoded: files are listed and counted by class. Where a label
-stands in a mask only, the masks have to be read.
+Images are not decoded: files are listed and counted by class. Where a label stands in a mask only,
+the masks have to be read, and Mastcam's novel crops are, to tell those of two classes.
 """
 
 from __future__ import annotations
