@@ -15,7 +15,7 @@ from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import marked_pixels, probe_size
 from osadbench.errors import DataError
-from osadbench.images import Region, decode, split_region
+from osadbench.images import Region, cut_region, decode, split_region
 from osadbench.params import Params as BaseParams
 from osadbench.types import ImageRecord
 
@@ -206,8 +206,7 @@ def _drop_blank(root: Path, images: Sequence[RawImage], findings: Findings) -> l
             kept += patches  # it becomes a problem where all images are read
             continue
         for patch in patches:
-            region = split_region(patch.path)[1]
-            part = pixels if region is None else region.cut(pixels)
+            part = cut_region(pixels, patch.path)
             if (part == part[0, 0]).all():
                 findings.exclude(patch.path, "it is of one colour")
             else:

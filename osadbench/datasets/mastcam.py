@@ -113,7 +113,7 @@ class Mastcam(RawDataset):
     }
 
     @property
-    def _options(self) -> MastcamParams:
+    def _crop_params(self) -> MastcamParams:
         return cast(MastcamParams, self.params)
 
     def find_raw(self, base: Path) -> Path | None:
@@ -160,7 +160,7 @@ class Mastcam(RawDataset):
             if PurePosixPath(name).suffix.lower() != ".npy":
                 others.append(path)
                 continue
-            fault = crop_fault(self.root / path, official=self._options.official_filter)
+            fault = crop_fault(self.root / path, official=self._crop_params.official_filter)
             if fault is None:
                 kept.append(path)
             else:
@@ -172,7 +172,7 @@ class Mastcam(RawDataset):
         return kept
 
     def _read(self, category: str, findings: Findings) -> Reading:
-        if self._options.official_filter and not self.is_raw:
+        if self._crop_params.official_filter and not self.is_raw:
             findings.problem(
                 "official_filter needs the arrays of the download, not the layout of MVTec AD: "
                 f"drop it, or {self.download}"
@@ -184,7 +184,7 @@ class Mastcam(RawDataset):
                 f"test/{ALL} repeats the crops of the other classes, as public scripts make it: "
                 "remove this folder"
             )
-        bands = self._options.bands
+        bands = self._crop_params.bands
         if bands == MastcamParams().bands:
             return reading
         # Other pixels of the same files: whatever is kept by content has to tell them apart.
@@ -193,14 +193,14 @@ class Mastcam(RawDataset):
 
     def image_set(self, paths: Sequence[str], identities: Sequence[str]) -> ImageSet:
         """Return crops in the order of bands that was asked for; see :meth:`Dataset.image_set`."""
-        if self._options.bands == MastcamParams().bands:
+        if self._crop_params.bands == MastcamParams().bands:
             return super().image_set(paths, identities)
         return ReorderedCrops(self.root, paths, identities, self.cache, NOTEBOOK_ORDER)
 
     def _check_counts(
         self, records: Sequence[ImageRecord], category: str, findings: Findings
     ) -> None:
-        if self._options.official_filter:
+        if self._crop_params.official_filter:
             # How many anomalies it leaves in all classes together is not known.
             self._compare([record for record in records if not record.label], FILTERED, findings)
         else:
