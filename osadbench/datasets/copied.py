@@ -38,12 +38,16 @@ class Copy(NamedTuple):
         """Whether it has the images of the download, split as in the papers."""
         return not (self.options["split"] == "group" or self.options["on_duplicate"] == "drop")
 
-    def differences(self, root: Path, facts: Mapping[str, ImageFacts]) -> list[str]:
-        """Return in words how the files differ from those that were written.
+    def compare(
+        self, root: Path, facts: Mapping[str, ImageFacts], findings: Findings, *, strict: bool
+    ) -> None:
+        """Compare the files with those that were written.
 
         Args:
             root: Where the paths start.
             facts: Facts of the readable images by path.
+            findings: Takes the outcome.
+            strict: Whether a difference is a problem rather than a warning.
         """
         files = [*self.images, *self.masks]
         there = [path for path in self.images if path in facts]
@@ -52,7 +56,13 @@ class Copy(NamedTuple):
             "changed": [path for path in there if facts[path].sha256 != self.images[path]],
             "added": [path for path in facts if path not in self.images],
         }
-        return [f"{len(paths)} {what} ({paths[0]})" for what, paths in lists.items() if paths]
+        texts = [f"{len(paths)} {what} ({paths[0]})" for what, paths in lists.items() if paths]
+        if texts:
+            report = findings.problem if strict else findings.warning
+            report(
+                f"the files are not those that {FILE} lists: {', '.join(texts)}; convert the "
+                "dataset anew"
+            )
 
     def grouped(self, records: Iterable[ImageRecord]) -> tuple[ImageRecord, ...]:
         """Return records with their groups; a file that has been changed is in none."""

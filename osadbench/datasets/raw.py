@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from osadbench.datasets.copied import Copy, copied_dataset, read_copy
+from osadbench.datasets.copied import copied_dataset, read_copy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -215,8 +215,10 @@ class RawDataset(Folder):
         # A copy of what was read as a folder can be a copy of anything.
         if copied not in (None, self.name, Folder.name):
             raise DataError(f"{folder} is a copy of {copied}, not of {self.name}: {remedy}")
-        found = list(self.counts) if self._is_raw else list_categories(folder)
-        if self.counts and not {*found} & {*self.counts}:
+        if self._is_raw or not self.counts:
+            return
+        found = list_categories(folder)
+        if not {*found} & {*self.counts}:
             raise DataError(
                 f"expected {_categories_text(self.counts)} of {self.name} in {folder}, got "
                 f"{_categories_text(found)}: {remedy}"
@@ -268,22 +270,11 @@ class RawDataset(Folder):
         if copy is not None:
             records = copy.grouped(records)
             self._warn_of_torn_groups(records, findings, split)
-            self._compare_with_copy(copy, reading.facts, findings)
+            copy.compare(self.root, reading.facts, findings, strict=self.options.strict_counts)
         if copy is None or copy.has_all:
             self._check_counts(records, category, findings)
         manifest = replace(reading.manifest, records=records)
         return replace(reading, manifest=manifest, remarks=remarks)
-
-    def _compare_with_copy(
-        self, copy: Copy, facts: Mapping[str, ImageFacts], findings: Findings
-    ) -> None:
-        differing = copy.differences(self.root, facts)
-        if differing:
-            report = findings.problem if self.options.strict_counts else findings.warning
-            report(
-                f"the files are not those that {FILE} lists: {', '.join(differing)}; convert the "
-                "dataset anew"
-            )
 
     def _read_raw(self, category: str, findings: Findings) -> Reading:
         start, n_problems = len(findings.warnings), len(findings.problems)
