@@ -30,6 +30,9 @@ logger = logging.getLogger("osadbench")
 
 #: What no free space helps against.
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_MISPLACED = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
+)
 
 
 def cache_dir(given: str | Path | None = None) -> Path:
@@ -43,6 +46,8 @@ def cache_dir(given: str | Path | None = None) -> Path:
 
 def writing_remedy(error: OSError) -> str:
     """Return what to do about a folder that could not be written, as the start of a clause."""
+    if error.errno in _MISPLACED:
+        return "check its path"
     return "check its permissions" if error.errno in _DENIED else "free some space"
 
 

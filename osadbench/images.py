@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ __all__ = [
     "EXTENSIONS",
     "Region",
     "array_digest",
+    "cut_region",
     "decode",
     "file_digest",
     "resize",
@@ -34,6 +36,9 @@ DECODER = f"Pillow {PIL.__version__}"
 #: File name endings that count as images, lower case.
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"})
 
+
+# What it warns of is large, but is read all the same; above twice that size it raises.
+warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 #: What Pillow and NumPy raise on files that are damaged, hostile or no images.
 _UNREADABLE = (
@@ -101,14 +106,26 @@ def decode(path: Path) -> UInt8Array:
         DataError: The file is missing, empty, truncated, of no supported form, or smaller than the
             region.
     """
-    file, region = split_region(str(path))
-    image = _decode_file(Path(file))
+    return cut_region(_decode_file(Path(split_region(str(path))[0])), str(path))
+
+
+def cut_region(whole: UInt8Array, path: str) -> UInt8Array:
+    """Return the part of a file's image that a path names, as a view; all of it without a region.
+
+    Args:
+        whole: The image ``(H, W)`` or ``(H, W, C)``.
+        path: A path, with a region behind it or not (:func:`split_region`).
+
+    Raises:
+        DataError: The image has no such region.
+    """
+    region = split_region(path)[1]
     if region is None:
-        return image
+        return whole
     try:
-        return region.cut(image)
+        return region.cut(whole)
     except ValueError as error:
-        raise DataError(f"cannot read image {path}: {error}: rebuild the dataset") from None
+        raise DataError(f"cannot read image {path}: {error}: get the dataset anew") from None
 
 
 def _decode_file(path: Path) -> UInt8Array:

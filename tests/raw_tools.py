@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 from image_trees import write_image, write_mask
@@ -85,3 +87,29 @@ def register(monkeypatch: pytest.MonkeyPatch, cls: type[RawDataset] = Strips) ->
     """Have a dataset among the others for one test."""
     known = {**datasets._DATASETS, cls.name: cls}
     monkeypatch.setattr(datasets, "_DATASETS", known)
+
+
+def lock(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have the system refuse to list a folder, and to say anything of what stands in it."""
+    # Permissions do not bind the user that containers run tests as.
+    locked = folder.absolute()
+
+    def refuse(path: Any, with_itself: bool) -> None:
+        if isinstance(path, (str, Path)):
+            place = Path(path).absolute()
+            if locked in place.parents or (with_itself and place == locked):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    def guard(name: str, with_itself: bool) -> None:
+        real = getattr(os, name)
+
+        def guarded(path: Any = ".", *rest: Any, **options: Any) -> Any:
+            refuse(path, with_itself)
+            return real(path, *rest, **options)
+
+        monkeypatch.setattr(os, name, guarded)
+
+    for name in ("stat", "lstat"):
+        guard(name, with_itself=False)
+    for name in ("listdir", "scandir"):
+        guard(name, with_itself=True)

@@ -271,6 +271,8 @@ def test_the_folder_given_wins_over_the_environment_and_the_default(
         (errno.EACCES, "check its permissions"),
         (errno.EPERM, "check its permissions"),
         (errno.EROFS, "check its permissions"),
+        (errno.ENOTDIR, "check its path"),
+        (errno.ENOENT, "check its path"),
         (errno.ENOSPC, "free some space"),
         (errno.EDQUOT, "free some space"),
     ],

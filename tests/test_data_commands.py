@@ -171,6 +171,30 @@ def test_archives_beside_what_is_whole_or_not(here: Cli) -> None:
     assert result.code == 3 and "\n  broken.zip lies there packed: unpack it\n" in result.err
 
 
+def test_archives_further_down(here: Cli) -> None:
+    shutil.rmtree(DATA / "strips")
+    place = DATA / "strips" / "site" / "files"
+    place.mkdir(parents=True)
+    (place / "Strips.tar.xz").write_bytes(b"")
+    told = f"but in {place} Strips.tar.xz lies there packed: unpack it\n"
+    assert here("data", "check", "strips").err.endswith(told)
+    (place / "KolektorSDD2").mkdir()
+    assert here("data", "check", "strips", "--data-root", place).err == (
+        f"error: {place} holds another release: get the first one; Strips.tar.xz lies there "
+        "packed: unpack it\n"
+    )
+
+
+def test_archives_beside_too_few_images(here: Cli) -> None:
+    (DATA / "strips" / "clean" / "s 0.jpg").unlink()
+    (DATA / "strips" / "clean.zip").write_bytes(b"PK")
+    assert "packed" not in here("data", "check", "strips").out
+    (DATA / "strips" / "more.zip").write_bytes(b"PK")
+    result = here("data", "check", "strips")
+    assert result.code == 0
+    assert "\n  warning: more.zip lies there packed: unpack it\n" in result.out
+
+
 # --- info, describe ---
 
 
@@ -285,6 +309,117 @@ def test_a_cache_that_cannot_be_written_is_a_warning(here: Cli) -> None:
 
 def test_a_split_by_groups(here: Cli) -> None:
     assert "0 of them in both" in here("data", "check", "strips", "--split", "group").out
+
+
+def test_folders_whose_names_hold_brackets(here: Cli) -> None:
+    for name in ("u/my data[1]", "strip[s]", "[", "a[b=c]"):
+        write_category(Path(name, "nut"))
+        result = here("data", "check", name)
+        assert result.code == 0 and result.out.startswith(f"{name}: 1 category"), name
+    result = here("data", "check", "my data[2]")
+    assert result.code == 2 and "no dataset and no folder 'my data[2]'" in result.err
+    assert here("data", "check", "").code == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (
+            ["strips[on_duplicate=drop]", "--on-duplicate", "warn"],
+            "on_duplicate is given twice: drop --on-duplicate, or on_duplicate=drop",
+        ),
+        (
+            ["strips[strict_counts=no]", "--strict-counts"],
+            "strict_counts is given twice: drop --strict-counts, or strict_counts=no",
+        ),
+        (["strips[cache=x]"], "strips has no parameter 'cache': drop it from the brackets;"),
+        (["strips[root=x]"], "strips has no parameter 'root': drop it from the brackets;"),
+        (["strips[self=x]"], "strips has no parameter 'self': drop it from the brackets;"),
+        (["strips[name=x]"], "strips has no parameter 'name': drop it from the brackets;"),
+    ],
+)
+def test_options_that_are_given_twice_or_are_none(here: Cli, words: list[str], text: str) -> None:
+    for command in (["check"], ["prepare", "--out", "new"]):
+        result = here("data", *command, *words)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.startswith(f"error: {text}")
+
+
+def test_arguments_of_a_dataset_are_no_parameters(here: Cli) -> None:
+    words = ["-m", "knn", "-p", "general", "-d", "strips[cache=x]", "-o", "out"]
+    for command in ("plan", "run"):
+        result = here(command, *words)
+        assert result.code == 2 and "\nerror: strips has no parameter 'cache'" in result.err
+
+
+def test_the_folder_of_another_dataset(here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_category(Path("parts/nut"))
+    write_category(Path("parts/bolt"))
+    result = here("data", "check", "strips", "--data-root", "parts")
+    assert (result.code, result.out) == (3, "")
+    told = "expected the folders train and test of strips in parts, got the categories bolt, nut: "
+    assert result.err == f"error: {told}give strips's own folder by --data-root DIR\n"
+    monkeypatch.setattr(Strips, "counts", {name: {} for name in "nut abcdef"})
+    assert here("data", "check", "strips", "--data-root", "parts").code == 3
+    monkeypatch.setattr(Strips, "counts", {name: {} for name in ("nut", "screw")})
+    assert here("data", "check", "strips", "--data-root", "parts").code == 0
+    told = "expected the categories nut, screw of strips in parts/nut, got the folders train and"
+    assert told in here("data", "check", "strips", "--data-root", "parts/nut").err
+
+
+def test_categories_that_check_does_not_find(here: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = {"train/good": 6, "test/good": 4, "test/hole": 3, "test/scratch": 3}
+    names = ("bolt", "nut", "cap", "pin", "rod", "tube", "wire")
+    monkeypatch.setattr(Strips, "counts", dict.fromkeys(names, one))
+    shutil.rmtree(DATA / "strips")
+    write_category(DATA / "strips" / "nut")
+    told = "6 of 7 categories are not here: bolt, cap, pin, rod, tube and 1 more; get the dataset"
+    result = here("data", "check", "strips")
+    assert result.code == 0
+    assert result.out.startswith(f"data/strips: 1 category\n  warning: {told} anew\n\nstrips/nut:")
+    assert "not here" not in here("data", "check", "strips/nut", "--strict-counts").out
+    for words in (["check", "strips"], ["prepare", "strips", "--out", "new"]):
+        result = here("data", *words, "--strict-counts")
+        assert (result.code, result.out) == (3, "")
+        assert result.err == f"error: data/strips: {told} anew\n"
+    assert (
+        f"warning: strips: {told} anew\n" in here("data", "prepare", "strips", "--out", "new").err
+    )
+    (DATA / "strips" / "rest.tar").write_bytes(b"")
+    told = "rod, tube and 1 more; rest.tar lies there packed: unpack it\n"
+    assert told in here("data", "check", "strips").out
+
+
+@pytest.mark.parametrize("name", ["headct", "lag"])
+def test_a_copy_of_another_dataset(here: Cli, name: str) -> None:
+    assert here("data", "prepare", "strips", "--out", f"new/{name}").code == 0
+    told = f"new/{name} is a copy of strips, not of {name}: give {name}'s own folder by"
+    result = here("data", "check", name, "--data-root", f"new/{name}")
+    assert result.code == 3 and result.err.startswith(f"error: {told}")
+    assert told in here("data", "list", "--data-root", "new").out
+    # What was read as any folder may be this dataset, and what others call manifest.json is theirs.
+    file = Path("new", name, "manifest.json")
+    values = json.loads(file.read_text())
+    for text in (json.dumps({**values, "dataset": "folder"}), '{"dataset": "x"}', "[]"):
+        file.write_text(text)
+        assert here("data", "check", name, "--data-root", f"new/{name}").code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data", "check", "strips"],
+        ["data", "list"],
+        ["data", "prepare", "strips", "--out", "new"],
+        ["data", "fetch", "strips"],
+        ["plan", "-m", "knn", "-p", "general", "-d", "strips"],
+        ["run", "-m", "knn", "-p", "general", "-d", "strips"],
+    ],
+)
+def test_a_variable_without_a_value_is_no_folder(here: Cli, words: list[str]) -> None:
+    result = here(*words, "--data-root", "")
+    assert (result.code, result.out) == (2, "")
+    assert "expected a folder, got '': set the variable, or give . for this folder" in result.err
 
 
 def test_a_folder_of_a_datasets_name(here: Cli) -> None:

@@ -275,3 +275,16 @@ def test_the_layout_of_mvtec_ad(tmp_path: Path) -> None:
         "test/Knots": 2,
     }
     assert manifest.known_classes == ("Nep",)
+
+
+def test_linked_rolls_are_read_but_not_round_and_round(root: Path, tmp_path: Path) -> None:
+    before = Aitex(root).manifest()
+    normals = root / "NODefect_images"
+    (normals / "2608691-202020u").rename(tmp_path / "roll")
+    try:
+        (normals / "2608691-202020u").symlink_to(tmp_path / "roll", target_is_directory=True)
+        (tmp_path / "roll" / "up").symlink_to(normals, target_is_directory=True)
+        (normals / "up").symlink_to(normals, target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    assert Aitex(root).manifest() == before

@@ -3,11 +3,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 from image_trees import write_category, write_image
+from raw_trees_2 import write_brainmri
 
+from osadbench.datasets.brainmri import BrainMri
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.manifest_cache import load_reading
 from osadbench.errors import CacheError
@@ -124,3 +127,24 @@ def test_a_cache_that_cannot_be_written_is_an_error(root: Path, cache: Path) -> 
     cache.write_text("in the way")
     with pytest.raises(CacheError, match="cannot write the cache in .*OSADBENCH_CACHE_DIR"):
         Folder(root, cache=cache).manifest("carpet")
+
+
+def test_files_behind_linked_folders_are_looked_at_too(tmp_path: Path, cache: Path) -> None:
+    root = write_brainmri(tmp_path / "data")
+    shutil.rmtree(root / "brain_tumor_dataset")
+    root.joinpath("yes").rename(tmp_path / "store")
+    try:
+        root.joinpath("yes").symlink_to(tmp_path / "store", target_is_directory=True)
+        # Links that lead back up have no end.
+        root.joinpath("yes", "up").symlink_to(root, target_is_directory=True)
+        root.joinpath("again").symlink_to(tmp_path, target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    before = BrainMri(root, cache=cache).manifest()
+    assert len(kept(cache)) == 1 and BrainMri(root, cache=cache).manifest() == before
+    assert len(kept(cache)) == 1
+    write_image(tmp_path / "store" / "Y1.jpg", size=(11, 12))
+    changed = BrainMri(root, cache=cache).manifest()
+    assert changed.digest != before.digest
+    (tmp_path / "store" / "Y2.JPG").unlink()
+    assert len(BrainMri(root, cache=cache).manifest().records) == len(before.records) - 1

@@ -334,3 +334,18 @@ def test_a_folder_has_to_be_named(
     result = cli("data", "fetch", "strips", "--yes")
     assert result.code == 2
     assert "give --data-root DIR, or set OSADBENCH_DATA_DIR" in result.err
+
+
+def test_a_linked_folder_and_what_a_killed_download_has_left(
+    strips: type[RawDataset], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "place").mkdir()
+    try:
+        (tmp_path / "link").symlink_to(tmp_path / "place", target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    left = tmp_path / f".place.{'0' * 32}.tmp"
+    left.mkdir()
+    assert fetch(strips, tmp_path / "link") == tmp_path / "link"
+    assert (tmp_path / "link").is_symlink() and "clean" in below(tmp_path / "place")
+    assert f"{left}: left by a command that was killed" in caplog.text

@@ -84,6 +84,34 @@ def test_a_copy_in_two_more_folders_is_found(cls: type[RawDataset], tmp_path: Pa
         _ = cls(tmp_path / "given").root
 
 
+#: A folder, by dataset, that somebody may take for the dataset itself.
+PARTS: dict[type[RawDataset], str] = {
+    Aitex: "Mask_images",
+    BrainMri: "yes",
+    Elpv: "images",
+    HeadCt: "head_ct/head_ct",
+    HyperKvasir: "upper-gi-tract/anatomical-landmarks",
+    MagneticTile: "MT_Free/Imgs",
+    Mastcam: "test_novel/drt",
+    Mvtec: "carpet/train",
+    Sdd: "kos01",
+    Visa: "candle",
+}
+
+
+@pytest.mark.parametrize("cls", PARTS, ids=lambda cls: str(cls.name))
+def test_a_part_of_a_dataset_is_not_the_whole(cls: type[RawDataset], tmp_path: Path) -> None:
+    FORMS[cls](tmp_path / "raw")
+    with pytest.raises(DataError) as told:
+        _ = cls(tmp_path / "raw" / PARTS[cls]).root
+    hint = f", but it is a part of the one in {(tmp_path / 'raw').resolve()}: give that folder"
+    assert str(told.value).endswith(hint)
+    for other in ("nowhere", "../empty"):
+        (tmp_path / "empty").mkdir(exist_ok=True)
+        with pytest.raises(DataError, match="or the layout of MVTec AD; "):
+            _ = cls(tmp_path / "raw" / other).root
+
+
 @pytest.mark.parametrize("cls", FORMS, ids=lambda cls: str(cls.name))
 def test_a_raw_dataset_is_described_and_counted(
     cls: type[RawDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -362,3 +362,11 @@ def test_the_converted_layout_is_accepted(tmp_path: Path) -> None:
     assert "official_filter needs the arrays of the download, not the layout of MVTec AD" in text
     write_image(tmp_path / "test" / "all" / "0.png")
     assert "test/all repeats the crops of the other classes" in refusal(Mastcam(tmp_path))
+
+
+def test_novel_crops_that_are_still_packed(root: Path) -> None:
+    shutil.rmtree(root / "test_novel")
+    (root / "test_novel.zip").write_bytes(b"PK")
+    told = refusal(Mastcam(root))
+    assert "test_novel holds no usable .npy file: unpack test_novel.zip of https://zenodo" in told
+    assert "\n  test_novel.zip lies there packed: unpack it" in told

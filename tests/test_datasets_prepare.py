@@ -289,7 +289,7 @@ def test_a_place_without_permission(raw: Path, tmp_path: Path) -> None:
 
 def test_a_place_below_a_file(raw: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write .*file/out \(Not a directory\)"):
+    with pytest.raises(DataError, match=r"cannot write .*file/out \(Not a directory\): check its"):
         prepare(Strips(raw), tmp_path / "file" / "out")
 
 
@@ -319,6 +319,49 @@ def test_the_old_one_comes_back_if_the_new_one_cannot_be_named(
     assert names(out) == before
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "out"}
     shutil.rmtree(out)
+
+
+def test_a_link_stays_a_link(raw: Path, tmp_path: Path) -> None:
+    try:
+        (tmp_path / "out").symlink_to(tmp_path / "place", target_is_directory=True)
+    except OSError:
+        pytest.skip("links are not allowed here")
+    for _ in range(2):
+        assert prepare(Strips(raw), tmp_path / "out", force=True).folder == tmp_path / "out"
+        assert (tmp_path / "out").is_symlink() and "manifest.json" in names(tmp_path / "place")
+        assert {path.name for path in tmp_path.iterdir()} == {"raw", "out", "place"}
+    assert not prepare(Strips(raw), tmp_path / "out").is_new
+
+
+def test_what_a_killed_command_has_left_is_named(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    left = [tmp_path / f".o[u]t.{digit * 32}.{end}" for digit, end in (("0", "old"), ("a", "tmp"))]
+    for path in (*left, tmp_path / ".o[u]t.abc.tmp", tmp_path / f".out.{'0' * 32}.tmp"):
+        path.mkdir()
+    told = f"{left[0]} and {left[1]}: left by a command that was killed, unless one is writing"
+    for _ in range(2):
+        caplog.clear()
+        prepare(Strips(raw), tmp_path / "o[u]t")
+        assert sum(record.getMessage().startswith(told) for record in caplog.records) == 1
+    assert all(path.is_dir() for path in left)
+    caplog.clear()
+    prepare(Strips(raw), tmp_path / "other")
+    assert not any("killed" in record.getMessage() for record in caplog.records)
+
+
+def test_warnings_are_the_same_whether_it_is_written_or_found(
+    raw: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (raw / "clean" / "s 0.jpg").unlink()
+    told = []
+    for _ in range(2):
+        caplog.clear()
+        prepare(Strips(raw), tmp_path / "out")
+        told.append([record.getMessage() for record in caplog.records])
+    assert told[0] == told[1]
+    for text in ("strips: 1 image is left out, such as", "strips: unexpected numbers of images: "):
+        assert sum(line.startswith(text) for line in told[0]) == 1
 
 
 # --- names ---
@@ -391,6 +434,26 @@ def test_a_changed_file_of_a_copy_is_in_no_group(raw: Path, tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize("options", [{}, {"split": "group"}, {"on_duplicate": "drop"}])
+def test_the_files_of_a_copy_are_those_that_were_written(
+    raw: Path, tmp_path: Path, options: dict[str, Any]
+) -> None:
+    prepare(Strips(raw, **options), tmp_path / "out")
+    reading, problems = read(Strips(tmp_path / "out", strict_counts=True))
+    assert problems == [] and not any("manifest.json" in one for one in reading.warnings)
+    (tmp_path / "out" / "test" / "tear" / "broken_tear_t0.png").unlink()
+    (tmp_path / "out" / "ground_truth" / "hole one" / "broken_hole_one_h1_mask.png").unlink()
+    write_image(tmp_path / "out" / "test" / "tear" / "broken_tear_t1.png")
+    write_image(tmp_path / "out" / "test" / "tear" / "new.png")
+    told = (
+        "the files are not those that manifest.json lists: "
+        "2 gone (test/tear/broken_tear_t0.png), 1 changed (test/tear/broken_tear_t1.png), "
+        "1 added (test/tear/new.png); convert the dataset anew"
+    )
+    assert told in read(Strips(tmp_path / "out"))[0].warnings
+    assert told in read(Strips(tmp_path / "out", strict_counts=True))[1]
+
+
 def test_a_split_by_groups_of_a_copy(raw: Path, tmp_path: Path) -> None:
     prepare(Strips(raw), tmp_path / "paper")
     prepare(Strips(raw, split="group"), tmp_path / "group")
@@ -409,10 +472,10 @@ def test_a_split_by_groups_of_a_copy(raw: Path, tmp_path: Path) -> None:
         Folder(tmp_path / "mine", split="group").manifest()
 
 
-def test_a_manifest_of_something_else_says_nothing(raw: Path, tmp_path: Path) -> None:
+def test_a_manifest_of_a_folder_says_nothing(raw: Path, tmp_path: Path) -> None:
     prepare(Strips(raw), tmp_path / "out")
     file = tmp_path / "out" / "manifest.json"
-    file.write_text(file.read_text().replace('"dataset": "strips"', '"dataset": "sdd"'))
+    file.write_text(file.read_text().replace('"dataset": "strips"', '"dataset": "folder"'))
     reading, _ = read(Strips(tmp_path / "out"))
     assert reading.exclusions == () and {r.group for r in reading.manifest.records} == {None}
     file.write_text("{")

@@ -10,6 +10,7 @@ import pytest
 from image_trees import write_category
 from raw_tools import Strips, register
 
+import osadbench
 from osadbench.datasets import Dataset, dataset_class, dataset_names, open_dataset
 from osadbench.datasets.counting import ANY_CLASS
 from osadbench.datasets.pages import index, page
@@ -169,6 +170,17 @@ def test_a_page_says_what_the_class_declares(monkeypatch: pytest.MonkeyPatch) ->
     ):
         assert f"\n{line}\n" in f"\n{text}", line
     assert "| [strips](strips.md) | Strips of a test | 6/2/5 | 6/2/6 | made-up" in index()
+
+
+def test_pages_need_a_folder(run_python: Callable[..., str]) -> None:
+    code = (
+        "import runpy\n"
+        "try:\n"
+        "    runpy.run_module('osadbench.datasets.pages', run_name='__main__')\n"
+        "except SystemExit as end:\n"
+        "    print(end.code)\n"
+    )
+    assert run_python(code, path=Path(osadbench.__file__).parents[1]) == "2\n"
 
 
 def test_pages_are_written_where_asked(tmp_path: Path, run_python: Callable[..., str]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from image_trees import write_image
 from PIL import Image
 
+import osadbench
 import osadbench.datasets.images as image_set
 from osadbench.datasets import ImageSet
 from osadbench.errors import DataError
-from osadbench.images import decode, file_digest, resize
+from osadbench.images import cut_region, decode, file_digest, resize
 from osadbench.types import LazyImages
 
 GREY = np.arange(48, dtype=np.uint8).reshape(6, 8)
@@ -33,6 +34,40 @@ def test_grey_becomes_three_equal_channels(tmp_path: Path, name: str) -> None:
     image = decode(save(tmp_path / name, GREY))
     assert image.shape == (6, 8, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(image, np.repeat(GREY[..., None], 3, axis=2))
+
+
+def test_a_part_of_an_image(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", GREY)
+    whole = decode(path)
+    assert cut_region(whole, "a.png") is whole
+    part = cut_region(whole, "a.png#xywh=2,1,4,3")
+    np.testing.assert_array_equal(part[..., 0], GREY[1:4, 2:6])
+    np.testing.assert_array_equal(part, decode(Path(f"{path}#xywh=2,1,4,3")))
+    told = r"cannot read image a.png#xywh=5,0,4,3: the image of 8x6 pixels has no region \(5, 0, 4"
+    with pytest.raises(DataError, match=told):
+        cut_region(whole, "a.png#xywh=5,0,4,3")
+
+
+def test_a_large_image_is_read_without_a_word(
+    tmp_path: Path, run_python: Callable[..., str]
+) -> None:
+    code = """
+import sys, warnings
+from pathlib import Path
+from PIL import Image
+from osadbench.errors import DataError
+from osadbench.images import decode
+with warnings.catch_warnings(record=True) as caught:
+    for most in (40, 20):
+        Image.MAX_IMAGE_PIXELS = most
+        try:
+            print(decode(Path(sys.argv[1])).shape, caught)
+        except DataError:
+            print("refused", caught)
+"""
+    path = Path(osadbench.__file__).parents[1]
+    lines = run_python(code, str(save(tmp_path / "a.png", GREY)), path=path).splitlines()
+    assert lines == ["(6, 8, 3) []", "refused []"]
 
 
 def test_alpha_is_dropped_not_blended(tmp_path: Path) -> None:

@@ -187,6 +187,8 @@ def test_what_cannot_be_a_source(parts: Path, tmp_path: Path) -> None:
         outliers_of("folder/nut", "folder/nut", parts)
     with pytest.raises(UsageError, match="a folder of images or a dataset, got 'sinthetic': did"):
         outliers_of("sinthetic", "folder/nut", parts)
+    with pytest.raises(UsageError, match="elpv has no parameter 'root': drop it from the brackets"):
+        outliers_of("elpv[root=x]", "folder/nut", parts)
     with pytest.raises(UsageError, match="folder has no category 'bolt'"):
         outliers_of("folder/bolt", "folder/nut", parts)
     (tmp_path / "one/b.png").write_bytes(b"no image")

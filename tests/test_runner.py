@@ -362,7 +362,7 @@ def test_a_signal_ends_the_run_and_keeps_what_is_finished(
     assert process.returncode == code, err
     assert out == "" and "Traceback" not in err
     word = "interrupted" if code == 130 else "terminated"
-    assert f"{word}; what was finished is stored" in err.splitlines(), err
+    assert f"{word}; finished cells of a run are stored" in err.splitlines(), err
     n_kept = len(Store("out").records())
     assert 2 <= n_kept < 12 and Store("out").problems() == []
     result = cli("run", *LONG, *toys, "-j", "2")

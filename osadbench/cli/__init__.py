@@ -114,9 +114,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _terminable():
             code = cli.main(words, prog_name="osadbench", standalone_mode=False)
     except click.exceptions.Abort:
-        return _fail("interrupted; what was finished is stored", 130)
+        return _fail("interrupted; finished cells of a run are stored", 130)
     except _Terminated:
-        return _fail("terminated; what was finished is stored", 143)
+        return _fail("terminated; finished cells of a run are stored", 143)
     except click.ClickException as error:
         if not isinstance(error, _HELP):
             return _fail(_usage_text(error), error.exit_code, debug="--debug" in words)

@@ -7,17 +7,18 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import click
 
 from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.describe import echo_dataset
-from osadbench.cli.options import DATA_ROOT_HELP, cache_option, plugin_option
-from osadbench.datasets import dataset_class, dataset_names, open_dataset
+from osadbench.cli.options import DATA_FOLDER, DATA_ROOT_HELP, cache_option, plugin_option
+from osadbench.datasets import dataset_class, dataset_names, open_component
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.listing import is_empty, is_folder
 from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
 from osadbench.errors import DataError, PrecheckError, UsageError, did_you_mean
@@ -40,9 +41,7 @@ def data() -> None:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-_root_option = click.option(
-    "--data-root", "root", type=click.Path(path_type=Path), help=DATA_ROOT_HELP
-)
+_root_option = click.option("--data-root", "root", type=DATA_FOLDER, help=DATA_ROOT_HELP)
 
 
 def _loader_options(function: F) -> F:
@@ -71,7 +70,7 @@ def _loader_options(function: F) -> F:
 @click.option(
     "--data-root",
     "parent",
-    type=click.Path(path_type=Path),
+    type=DATA_FOLDER,
     help="Folder that holds datasets under their names.  [default: OSADBENCH_DATA_DIR]",
 )
 @_json_option
@@ -82,7 +81,7 @@ def list_(parent: Path | None, as_json: bool) -> None:
     """
     from osadbench.datasets.inventory import look
 
-    if parent is not None and not parent.is_dir():
+    if parent is not None and not is_folder(parent):
         raise DataError(f"no folder {parent}: give one that holds datasets under their names")
     entries = [look(name, parent) for name in dataset_names()]
     if as_json:
@@ -132,16 +131,24 @@ def check(target: str, root: Path | None, cache_dir: Path | None, **options: Any
     """
     from osadbench.datasets.check import check_dataset
 
-    if parse_component(target)[0].partition("/")[0] not in dataset_names():
-        if not Path(target).is_dir():
-            if Path(target).is_absolute() or target.startswith("."):
-                raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
-            known = did_you_mean(target, dataset_names())
-            raise UsageError(f"no dataset and no folder {target!r}: {known}")
+    # A folder's name may hold brackets that enclose no parameters.
+    if target.partition("[")[0].partition("/")[0].strip() in dataset_names():
+        dataset, category = _open(target, root, cache_dir, options)
+    else:
+        _check_folder(target)
         if root is not None:
             raise UsageError("--data-root goes with the name of a dataset, not with a folder")
-        target, root = "folder", Path(target)
-    click.echo(check_dataset(*_open(target, root, cache_dir, options)))
+        dataset, category = _open("folder", Path(target), cache_dir, options)
+    click.echo(check_dataset(dataset, category))
+
+
+def _check_folder(target: str) -> None:
+    if target and is_folder(Path(target)):
+        return
+    if Path(target).is_absolute() or target.startswith("."):
+        raise DataError(f"no folder {target}: give one in the layout of MVTec AD")
+    known = did_you_mean(target, dataset_names())
+    raise UsageError(f"no dataset and no folder {target!r}: {known}")
 
 
 def _open(
@@ -149,9 +156,11 @@ def _open(
 ) -> tuple[Folder, str | None]:
     name, params = parse_component(text)
     given = {key: value for key, value in options.items() if value}
-    dataset, category = open_dataset(name, root, cache=find_cache(cache_dir), **given, **params)
-    # Every dataset is read from a folder of one layout or another.
-    return cast(Folder, dataset), category
+    for key in params:
+        if key in given:
+            option = "--" + key.replace("_", "-")
+            raise UsageError(f"{key} is given twice: drop {option}, or {key}={params[key]}")
+    return open_component(name, {**given, **params}, root, cache=find_cache(cache_dir))
 
 
 @data.command()
@@ -207,7 +216,7 @@ def fetch(name: str, root: Path | None, yes: bool, offline: bool) -> None:
         return
     except DataError:
         # What stands there says more than that the dataset doesn't.
-        if folder is not None and folder.is_dir() and any(folder.iterdir()):
+        if folder is not None and is_folder(folder) and not is_empty(folder):
             raise
     from osadbench.datasets.fetch import fetch as download
     from osadbench.datasets.fetch import how_to_get, terms

@@ -13,6 +13,7 @@ from osadbench.settings import PRESETS
 
 __all__ = [
     "DEFAULT_OUTPUT",
+    "DATA_FOLDER",
     "DATA_ROOT_HELP",
     "PRESET_NAMES",
     "cache_option",
@@ -50,6 +51,19 @@ DEFAULT_OUTPUT = Path("results/runs")
 PRESET_NAMES = ", ".join(PRESETS)
 
 DATA_ROOT_HELP = "The dataset's folder.  [default: OSADBENCH_DATA_DIR/NAME]"
+
+
+class _Folder(click.Path):
+    """A path, but not the empty one that a variable without a value leaves: it would be ``.``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("expected a folder, got '': set the variable, or give . for this folder")
+        return super().convert(value, param, ctx)
+
+
+#: The type of an option that names a folder of data.
+DATA_FOLDER = _Folder(path_type=Path)
 
 cache_option = click.option(
     "--cache-dir",
@@ -149,7 +163,7 @@ selection_options = _apply(
             multiple=True,
             help="Datasets: elpv, folder, folder/CATEGORY, synthetic.  [default: elpv]",
         ),
-        click.option("--data-root", type=click.Path(path_type=Path), help=DATA_ROOT_HELP),
+        click.option("--data-root", type=DATA_FOLDER, help=DATA_ROOT_HELP),
         click.option("--shots", help="Numbers of labelled anomalies.  [default: 1,10]"),
         click.option("--seeds", help="A list, or how many: 5 is 0,1,2,3,4.  [default: 0,1,2]"),
         click.option("--seed", help="One seed."),

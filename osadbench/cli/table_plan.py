@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from osadbench.cli.table_request import TableRequest
-from osadbench.datasets import dataset_names, open_dataset
+from osadbench.datasets import dataset_names, open_component
 from osadbench.errors import DataError, ParameterError, PluginError, PrecheckError, UsageError
 from osadbench.experiments import Job
 from osadbench.plan import Component, Lack, Plan, Request, join_plans, make_plan
@@ -108,7 +108,7 @@ def lack_of(dataset: Component, data_root: Path | None, cache: Path | None) -> s
     if name not in dataset_names():
         return f"this osadbench has no dataset {name!r}"
     try:
-        found, _ = open_dataset(dataset.name, data_root, cache=cache, **dataset.given)
+        found, _ = open_component(dataset.name, dataset.given, data_root, cache=cache)
         found.categories()
     except ParameterError:
         raise

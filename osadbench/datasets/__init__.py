@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,22 @@ from osadbench.datasets.optical import Optical
 from osadbench.datasets.sdd import Sdd
 from osadbench.datasets.synthetic import Synthetic
 from osadbench.datasets.visa import Visa
-from osadbench.errors import UsageError, did_you_mean
+from osadbench.errors import ParameterError, UsageError, did_you_mean
 
-__all__ = ["Dataset", "ImageSet", "dataset_class", "dataset_names", "open_dataset"]
+__all__ = [
+    "Dataset",
+    "Folder",
+    "ImageSet",
+    "dataset_class",
+    "dataset_names",
+    "open_component",
+    "open_dataset",
+]
 
-_DATASETS: dict[str, type[Dataset]] = {
+#: What a dataset is made with beside its options.
+_ARGUMENTS = frozenset({"self", "name", "root", "cache"})
+
+_DATASETS: dict[str, type[Folder]] = {
     cls.name: cls
     for cls in (
         Aitex,
@@ -51,7 +63,7 @@ def dataset_names() -> list[str]:
     return sorted(_DATASETS)
 
 
-def dataset_class(name: str) -> type[Dataset]:
+def dataset_class(name: str) -> type[Folder]:
     """Return a dataset's class, which carries its licence, citation and source.
 
     Raises:
@@ -64,7 +76,7 @@ def dataset_class(name: str) -> type[Dataset]:
 
 def open_dataset(
     name: str, root: str | Path | None = None, *, cache: str | Path | None = None, **options: Any
-) -> tuple[Dataset, str | None]:
+) -> tuple[Folder, str | None]:
     """Return a dataset, and the category that its name asks for.
 
     Args:
@@ -90,3 +102,25 @@ def open_dataset(
         return dataset, None
     dataset.check_category(category)
     return dataset, category
+
+
+def open_component(
+    name: str,
+    given: Mapping[str, Any],
+    root: str | Path | None = None,
+    *,
+    cache: str | Path | None = None,
+) -> tuple[Folder, str | None]:
+    """Return what :func:`open_dataset` does, with options as somebody typed them behind the name.
+
+    Raises:
+        UsageError: There is no such dataset, category or option.
+        DataError: A category was named but the dataset is not there.
+    """
+    for key in given:
+        if key in _ARGUMENTS:
+            raise ParameterError(
+                f"{name} has no parameter {key!r}: drop it from the brackets; folders are named by "
+                "--data-root and --cache-dir"
+            )
+    return open_dataset(name, root, cache=cache, **given)

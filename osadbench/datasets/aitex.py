@@ -10,12 +10,12 @@ from typing import ClassVar, cast
 import pydantic
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_images
+from osadbench.datasets.listing import is_folder, list_images
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import marked_pixels, probe_size
 from osadbench.errors import DataError
-from osadbench.images import Region, decode, split_region
+from osadbench.images import Region, cut_region, decode, split_region
 from osadbench.params import Params as BaseParams
 from osadbench.types import ImageRecord
 
@@ -105,12 +105,12 @@ class Aitex(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the three archives; see :meth:`RawDataset.find_raw`."""
-        return find_below(base, lambda place: any((place / name).is_dir() for name in FOLDERS))
+        return find_below(base, lambda place: any(is_folder(place / name) for name in FOLDERS))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the patches, sorted; see :meth:`RawDataset.raw_images`."""
         for name in FOLDERS:
-            if not (self.root / name).is_dir():
+            if not is_folder(self.root / name):
                 findings.problem(f"there is no folder {name}: {self.download}")
         images = [*self._normal_patches(findings), *self._defective_patches(findings)]
         if cast(AitexParams, self.params).drop_blank:
@@ -206,8 +206,7 @@ def _drop_blank(root: Path, images: Sequence[RawImage], findings: Findings) -> l
             kept += patches  # it becomes a problem where all images are read
             continue
         for patch in patches:
-            region = split_region(patch.path)[1]
-            part = pixels if region is None else region.cut(pixels)
+            part = cut_region(pixels, patch.path)
             if (part == part[0, 0]).all():
                 findings.exclude(patch.path, "it is of one colour")
             else:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
+from osadbench.datasets.listing import is_folder
 from osadbench.datasets.manifest_cache import load_reading, save_reading
 from osadbench.datasets.masks import read_mask
 from osadbench.datasets.places import data_folder, place_text
@@ -27,8 +28,8 @@ __all__ = ["Dataset", "LoaderOptions"]
 
 logger = logging.getLogger("osadbench")
 
-#: Raised when the same files give another manifest.
-VERSION = 2
+#: Raised when the same files give another manifest, or other warnings.
+VERSION = 3
 
 
 class LoaderOptions(BaseParams):
@@ -127,14 +128,14 @@ class Dataset(ABC):
                 f"{self.name} needs a folder of images: give --data-root DIR, or put it at "
                 f"{place_text(self.name)}"
             )
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise DataError(f"no folder {folder}: give {self.name}'s folder by --data-root DIR")
         return folder
 
     def _data_dir(self) -> Path | None:
         """Return ``OSADBENCH_DATA_DIR/<name>`` if the variable is set and the folder is there."""
         folder = data_folder(self.name)
-        return folder if folder is not None and folder.is_dir() else None
+        return folder if folder is not None and is_folder(folder) else None
 
     @abstractmethod
     def categories(self) -> list[str]:
@@ -222,12 +223,16 @@ class Dataset(ABC):
             findings.raise_problems(self.root / category)
             if stored is not None:
                 save_reading(stored, reading)
+        self.log_warnings(reading)
+        return reading.manifest
+
+    def log_warnings(self, reading: Reading) -> None:
+        """Log what a reading warns of, but nothing twice."""
         for warning in reading.warnings:
             text = f"{reading.manifest.name}: {warning}"
             if text not in self._warned:
                 logger.warning("%s", text)
             self._warned.add(text)
-        return reading.manifest
 
     def _stored_at(self, category: str, fingerprint: str) -> Path | None:
         if self.cache is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder, list_images
+from osadbench.datasets.listing import is_folder, list_folder, list_images
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import images_in
@@ -67,4 +67,4 @@ class BrainMri(RawDataset):
 
 
 def _holds_both(folder: Path) -> bool:
-    return all((folder / name).is_dir() for name in FOLDERS)
+    return all(is_folder(folder / name) for name in FOLDERS)

@@ -10,6 +10,7 @@ from pathlib import Path
 from osadbench.datasets.declaration import counts_text
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.packed import packed_text
 from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
 from osadbench.datasets.splitting import count_groups
@@ -18,14 +19,14 @@ from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
 from osadbench.types import ImageRecord, Manifest, Split
 
-__all__ = ["check_dataset", "check_folder", "read_all", "store_all"]
+__all__ = ["check_dataset", "check_folder", "missing_categories", "read_all", "store_all"]
 
 logger = logging.getLogger("osadbench")
 
 #: Shots whose splits are shown: those of the papers.
 SHOTS = (1, 10)
-#: Images left out that are named; the rest are counted.
-SHOWN = 20
+#: Images left out, and categories that are not here, that are named; the rest are counted.
+SHOWN, SHOWN_CATEGORIES = 20, 5
 
 
 def check_folder(
@@ -61,6 +62,9 @@ def check_dataset(dataset: Folder, category: str | None = None) -> str:
     store_all(dataset, readings)
     count = len(readings)
     head = f"{dataset.root}: {count} {'category' if count == 1 else 'categories'}"
+    missing = missing_categories(dataset) if category is None else None
+    if missing is not None:
+        head += f"\n  warning: {missing}"
     manifests = [reading.manifest for reading in readings]
     return "\n\n".join([head, *("\n".join(_lines(dataset, r, manifests)) for r in readings)])
 
@@ -69,9 +73,13 @@ def read_all(dataset: Folder, category: str | None = None) -> list[Reading]:
     """Read one category of a dataset, or all, whatever its cache holds.
 
     Raises:
-        DataError: The problems of all categories.
+        DataError: The problems of all categories; with ``strict_counts``, also that some are not
+            here.
     """
     everything = Findings()
+    missing = missing_categories(dataset) if category is None else None
+    if missing is not None and dataset.options.strict_counts:
+        everything.problem(missing)
     readings = []
     for name in dataset.categories() if category is None else [category]:
         findings = Findings()
@@ -80,6 +88,21 @@ def read_all(dataset: Folder, category: str | None = None) -> list[Reading]:
         everything.problems += [prefix + problem for problem in findings.problems]
     everything.raise_problems(dataset.root)
     return readings
+
+
+def missing_categories(dataset: Folder) -> str | None:
+    """Return which of a dataset's categories are not here, in words; None where all are."""
+    if not isinstance(dataset, RawDataset):
+        return None
+    missing = sorted({*dataset.counts} - {*dataset.categories()})
+    if not missing:
+        return None
+    more = f" and {len(missing) - SHOWN_CATEGORIES} more" if len(missing) > SHOWN_CATEGORIES else ""
+    packed = packed_text(dataset.root)
+    return (
+        f"{len(missing)} of {len(dataset.counts)} categories are not here: "
+        f"{', '.join(missing[:SHOWN_CATEGORIES])}{more}; {packed or 'get the dataset anew'}"
+    )
 
 
 def store_all(dataset: Folder, readings: Iterable[Reading]) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from osadbench.datasets.masks import read_mask
 from osadbench.datasets.naming import portable_stems
-from osadbench.images import decode, file_digest, split_region
+from osadbench.images import cut_region, decode, file_digest
 from osadbench.types import ImageRecord, Manifest, UInt8Array
 
 __all__ = ["Source", "Written", "convert_file", "plan_files"]
@@ -102,8 +102,7 @@ def convert_file(source: Source, file: str, planned: Sequence[Written], out: Pat
         if whole is None:
             shutil.copyfile(path, target)
         else:
-            region = split_region(one.record.path)[1]
-            part = whole if region is None else region.cut(whole)
+            part = cut_region(whole, one.record.path)
             _save(part[..., 0] if _is_grey(source.modes[one.record.path]) else part, target)
         if one.mask is not None and one.record.mask is not None:
             marked = read_mask(source.root, one.record.mask, source.threshold)

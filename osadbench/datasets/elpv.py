@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import is_file, is_folder
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import read_text
@@ -81,7 +82,7 @@ class Elpv(RawDataset):
 def _labelled(top: Path) -> Path | None:
     """Return the folder of a copy that has ``labels.csv`` and ``images``, None without one."""
     places = (top / place for place in PLACES)
-    found = (p for p in places if (p / LABELS).is_file() and (p / IMAGES).is_dir())
+    found = (p for p in places if is_file(p / LABELS) and is_folder(p / IMAGES))
     return next(found, None)
 
 

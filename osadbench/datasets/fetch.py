@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import uuid
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -12,7 +11,9 @@ from urllib.parse import urlsplit
 from osadbench.cache import writing_remedy
 from osadbench.datasets.declaration import declaration, placing
 from osadbench.datasets.download import Progress, download
+from osadbench.datasets.listing import is_empty, is_folder
 from osadbench.datasets.raw import Archive, RawDataset
+from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.unpack import extract_into
 from osadbench.errors import DataError
 
@@ -59,12 +60,14 @@ def fetch(
         DataError: The folder is taken or cannot be written, an address cannot be read, a file has
             another hash, or an archive is unsafe or not the dataset.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_empty(folder) if is_folder(folder) else folder.exists():
         raise DataError(
             f"{folder} is taken, and holds no {cls.name}: empty it, or name another by --data-root"
         )
-    kept = folder.with_name(f".{folder.name}.download")
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    place = followed(folder)
+    warn_of_leftovers(place)
+    kept = place.with_name(f".{place.name}.download")
+    temporary = name_beside(place, "tmp")
     try:
         kept.mkdir(parents=True, exist_ok=True)
         files = [_get(archive, kept, progress) for archive in cls.archives]
@@ -72,9 +75,9 @@ def fetch(
             logger.info("unpacking %s", file.name)
             extract_into(file, temporary / archive.folder)
         _check(cls, temporary)
-        if folder.is_dir():
-            folder.rmdir()
-        temporary.rename(folder)
+        if is_folder(place):
+            place.rmdir()
+        temporary.rename(place)
         shutil.rmtree(kept, ignore_errors=True)
     except OSError as error:
         raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import is_file, is_folder
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import read_rows
@@ -45,9 +46,7 @@ class HeadCt(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder with ``labels.csv``; see :meth:`RawDataset.find_raw`."""
-        return find_below(
-            base, lambda place: (place / LABELS).is_file() and (place / IMAGES).is_dir()
-        )
+        return find_below(base, lambda place: is_file(place / LABELS) and is_folder(place / IMAGES))
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
         """Return the slices in the order of the file; see :meth:`RawDataset.raw_images`."""

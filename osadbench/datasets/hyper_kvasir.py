@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder, list_images
+from osadbench.datasets.listing import is_folder, list_folder, list_images
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import images_in
@@ -86,7 +86,7 @@ class HyperKvasir(RawDataset):
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of ``upper-gi-tract``; see :meth:`RawDataset.find_raw`."""
-        root = find_below(base, lambda place: (place / UPPER).is_dir())
+        root = find_below(base, lambda place: is_folder(place / UPPER))
         if root is None:
             self._refuse_other_releases(base)
         return root
@@ -123,9 +123,9 @@ class HyperKvasir(RawDataset):
 
 def _other_release(folder: Path) -> str | None:
     """Return what a folder without the upper tract holds instead, None where nobody knows."""
-    if all((folder / name).is_dir() for name in KVASIR):
+    if all(is_folder(folder / name) for name in KVASIR):
         return "the older Kvasir"
-    parts = [name for name in OTHER_PARTS if (folder / name).is_dir()]
+    parts = [name for name in OTHER_PARTS if is_folder(folder / name)]
     return f"another part of Hyper-Kvasir ({', '.join(parts)})" if parts else None
 
 

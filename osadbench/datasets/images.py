@@ -10,8 +10,7 @@ import numpy as np
 
 from osadbench.cache import ArrayCache
 from osadbench.datasets.threads import in_threads
-from osadbench.errors import DataError
-from osadbench.images import DECODER, decode, resize, split_region
+from osadbench.images import DECODER, cut_region, decode, resize, split_region
 from osadbench.params import digest
 from osadbench.types import UInt8Array
 
@@ -117,19 +116,10 @@ class ImageSet:
 
         def parts(item: tuple[str, list[int]]) -> dict[int, UInt8Array]:
             whole = decode(self._root / item[0])
-            return {index: resize(self._cut(whole, index), size) for index in item[1]}
+            return {i: resize(cut_region(whole, self._paths[i]), size) for i in item[1]}
 
         found = {k: v for part in in_threads(parts, files.items()) for k, v in part.items()}
         return [found[index] for index in indices]
-
-    def _cut(self, whole: UInt8Array, index: int) -> UInt8Array:
-        region = split_region(self._paths[index])[1]
-        if region is None:
-            return whole
-        try:
-            return region.cut(whole)
-        except ValueError as error:
-            raise DataError(f"{self._paths[index]}: {error}: rebuild the dataset") from None
 
     def _store(self, size: int, cache: Path) -> ArrayCache:
         if size not in self._stores:

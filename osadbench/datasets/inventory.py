@@ -1,7 +1,7 @@
 """Which datasets are on this machine, and whether they are whole: ``osadbench data list``.
 
-Nothing is hashed, and images are not decoded: files are listed and counted by class. Where a label
-stands in a mask only, the masks have to be read.
+Images are not decoded: files are listed and counted by class. Where a label stands in a mask only,
+the masks have to be read, and Mastcam's novel crops are, to tell those of two classes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from osadbench.datasets import dataset_class
 from osadbench.datasets.counting import Difference, differences
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_category
+from osadbench.datasets.listing import is_file, is_folder, list_category
 from osadbench.datasets.packed import packed_text
 from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
@@ -75,26 +75,31 @@ def look(name: str, parent: Path | None = None) -> Entry:
     cls = dataset_class(name)
     if not issubclass(cls, RawDataset):
         return Entry(name, "local", None, cls.licence, cls.source)
-    place = data_folder(name) if parent is None else parent / name
-    given = place if place is not None and place.is_dir() else None
-    dataset = cls(given)
+    given = data_folder(name) if parent is None else parent / name
     expected = {category: _by_class(counts) for category, counts in cls.counts.items()}
+    folder: Path | None = None
     try:
+        given = given if given is not None and is_folder(given) else None
+        dataset = cls(given)
         folder = dataset.root
+        return _counted(dataset, given or folder, expected)
     except DataError as error:
-        state = "missing" if given is None else "unusable"
-        return Entry(name, state, None, cls.licence, str(error), {}, expected)
-    try:
-        found, problems = _count(dataset)
-    except DataError as error:
-        return Entry(name, "unusable", str(folder), cls.licence, str(error), {}, expected)
+        state = "missing" if given is None and folder is None else "unusable"
+        where = None if folder is None else str(folder)
+        return Entry(name, state, where, cls.licence, str(error), {}, expected)
+
+
+def _counted(dataset: RawDataset, given: Path, expected: Counts) -> Entry:
+    """Return what is found of a dataset whose folder is, or is below, a given one."""
+    cls = type(dataset)
+    found, problems = _count(dataset)
     state, detail = _judge(cls, found, expected)
     if problems:
         state, detail = "incomplete", problems[0]
-    packed = packed_text(given or folder) if state == "incomplete" else None
+    packed = packed_text(given) if state == "incomplete" else None
     if packed is not None:
         detail += f"; {packed}"
-    return Entry(name, state, str(folder), cls.licence, detail, found, expected)
+    return Entry(cls.name, state, str(dataset.root), cls.licence, detail, found, expected)
 
 
 def _count(dataset: RawDataset) -> tuple[Counts, list[str]]:
@@ -112,7 +117,7 @@ def _count(dataset: RawDataset) -> tuple[Counts, list[str]]:
 def _count_raw(dataset: RawDataset, category: str, findings: Findings) -> dict[str, int]:
     images = dataset.raw_images(category, findings)
     files = {image.path: split_region(image.path)[0] for image in images}
-    there = {file for file in set(files.values()) if (dataset.root / file).is_file()}
+    there = {file for file in dict.fromkeys(files.values()) if is_file(dataset.root / file)}
     return dict(Counter(image.class_name for image in images if files[image.path] in there))
 
 

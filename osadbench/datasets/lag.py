@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import is_folder
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import RawDataset, RawImage
 from osadbench.datasets.raw_files import images_in
@@ -67,4 +68,4 @@ class Lag(RawDataset):
 
 
 def _folders(base: Path) -> list[str]:
-    return [folder for folder in FOLDERS if (base / folder).is_dir()]
+    return [folder for folder in FOLDERS if is_folder(base / folder)]

@@ -1,13 +1,14 @@
 """Listing folders: the same files in the same order on every file system, and nothing else.
 
-Folders are read to a fixed depth or past no link, so that a link that leads back up is never
-followed round.
+Links are followed, but not round: folders are read to a fixed depth, or past no link that leads
+back up.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import stat
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,9 @@ __all__ = [
     "CategoryListing",
     "fingerprint",
     "is_category",
+    "is_empty",
+    "is_file",
+    "is_folder",
     "is_image",
     "list_categories",
     "list_category",
@@ -34,6 +38,48 @@ IGNORED_SUFFIXES = frozenset({".txt", ".csv"})
 PARTS = ("train", "test", "ground_truth")
 
 
+def is_folder(path: Path) -> bool:
+    """Tell whether a path is a folder, or a link to one.
+
+    Raises:
+        DataError: That cannot be told, for a folder above it may not be entered.
+    """
+    return _is_of_mode(path, stat.S_ISDIR)
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a path is a file, or a link to one; raise as :func:`is_folder` does."""
+    return _is_of_mode(path, stat.S_ISREG)
+
+
+def _is_of_mode(path: Path, is_wanted: Callable[[int], bool]) -> bool:
+    try:
+        return is_wanted(path.stat().st_mode)
+    except PermissionError as error:
+        raise DataError(
+            f"cannot look at {path} ({error.strerror}): check the permissions of the folders above "
+            "it"
+        ) from None
+    except (OSError, ValueError):
+        return False
+
+
+def is_empty(folder: Path) -> bool:
+    """Tell whether nothing at all stands in a folder, hidden files included.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    return not _entries(folder)
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir(), key=lambda entry: entry.name)
+    except OSError as error:
+        raise DataError(f"cannot list {folder} ({error.strerror}): check its permissions") from None
+
+
 def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     """Return the names of a folder's subfolders and of its files, each sorted.
 
@@ -43,15 +89,14 @@ def list_folder(folder: Path) -> tuple[list[str], list[str]]:
     Raises:
         DataError: The folder cannot be listed.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         return [], []
-    try:
-        entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
-    except OSError as error:
-        raise DataError(f"cannot list {folder} ({error.strerror}): check its permissions") from None
-    kept = [entry for entry in entries if not _is_ignored(entry)]
-    folders = [entry.name for entry in kept if entry.is_dir()]
-    return folders, [entry.name for entry in kept if not entry.is_dir()]
+    folders: list[str] = []
+    files: list[str] = []
+    for entry in _entries(folder):
+        if not _is_ignored(entry):
+            (folders if is_folder(entry) else files).append(entry.name)
+    return folders, files
 
 
 def _is_ignored(entry: Path) -> bool:
@@ -61,7 +106,7 @@ def _is_ignored(entry: Path) -> bool:
 
 def is_category(folder: Path) -> bool:
     """Tell whether a folder has the parts of one category of the MVTec AD layout."""
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+    return is_folder(folder / "train") or is_folder(folder / "test")
 
 
 def list_categories(folder: Path) -> list[str]:
@@ -128,15 +173,28 @@ def is_image(name: str) -> bool:
 
 
 def list_images(folder: Path) -> list[str]:
-    """Return all images below a folder as sorted POSIX paths; linked folders are left out.
+    """Return all images below a folder as sorted POSIX paths.
+
+    Linked folders are followed, but for those that lead back up.
 
     Raises:
         DataError: A folder cannot be listed.
     """
     subfolders, files = list_folder(folder)
-    below = [name for name in subfolders if not (folder / name).is_symlink()]
+    below = [name for name in subfolders if not _leads_up(folder / name)]
     deeper = [f"{name}/{path}" for name in below for path in list_images(folder / name)]
     return sorted([*filter(is_image, files), *deeper])
+
+
+def _leads_up(folder: Path) -> bool:
+    """Tell whether a folder is a link to one that it stands in, which would have no end."""
+    try:
+        if not folder.is_symlink():
+            return False
+        return folder.resolve() in [above.resolve() for above in folder.absolute().parents]
+    except (OSError, RuntimeError):
+        # It cannot be listed either.
+        return False
 
 
 def fingerprint(folder: Path, paths: Iterable[str]) -> str:
@@ -152,11 +210,13 @@ def fingerprint(folder: Path, paths: Iterable[str]) -> str:
 def tree_fingerprint(folder: Path) -> str:
     """Return a digest of the paths, sizes and times of all files below a folder.
 
-    Linked folders are not followed.
+    Linked folders are followed, for loaders read what they lead to, but for those that lead back
+    up.
     """
     files: list[tuple[str, int, int]] = []
-    for place, _, names in os.walk(folder):
+    for place, subfolders, names in os.walk(folder, followlinks=True):
         here = Path(place)
+        subfolders[:] = [name for name in subfolders if not _leads_up(here / name)]
         prefix = here.relative_to(folder).as_posix()
         files += [(f"{prefix}/{name}", *_size_and_time(here / name)) for name in names]
     return digest(sorted(files))

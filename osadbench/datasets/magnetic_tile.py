@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_folder, list_folder
 from osadbench.datasets.masks import read_mask
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import RawDataset, RawImage
@@ -75,7 +75,7 @@ class MagneticTile(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the ``MT_`` folders; see :meth:`RawDataset.find_raw`."""
         return find_below(
-            base, lambda place: any((place / name / IMAGES).is_dir() for name in CLASSES)
+            base, lambda place: any(is_folder(place / name / IMAGES) for name in CLASSES)
         )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:

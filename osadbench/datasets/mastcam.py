@@ -11,7 +11,7 @@ from typing import ClassVar, Literal, cast
 
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_folder, list_folder
 from osadbench.datasets.mastcam_crops import NOTEBOOK_ORDER, ReorderedCrops, crop_fault
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
@@ -113,13 +113,13 @@ class Mastcam(RawDataset):
     }
 
     @property
-    def _options(self) -> MastcamParams:
+    def _crop_params(self) -> MastcamParams:
         return cast(MastcamParams, self.params)
 
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the unpacked archives; see :meth:`RawDataset.find_raw`."""
         return find_below(
-            base, lambda place: any((place / name).is_dir() for name in (TRAIN, TEST, NOVEL))
+            base, lambda place: any(is_folder(place / name) for name in (TRAIN, TEST, NOVEL))
         )
 
     def raw_images(self, category: str, findings: Findings) -> list[RawImage]:
@@ -129,16 +129,15 @@ class Mastcam(RawDataset):
         for file in list_folder(self.root / unused)[1]:
             findings.omit(f"{unused}/{file}", f"the papers do not use {VALIDATION}")
         novel = list(self._novel(findings))
+        if not novel:
+            findings.problem(_packed_problem(NOVEL))
         _warn_of_two_classes(self.root, novel, findings)
         return images + novel
 
     def _typical(self, name: str, split: str, findings: Findings) -> list[RawImage]:
         paths = self._crops(unnest(self.root, name), findings)
         if not paths:
-            findings.problem(
-                f"{name} holds no usable .npy file: unpack {name}.zip of "
-                "https://zenodo.org/record/3732485"
-            )
+            findings.problem(_packed_problem(name))
         return [RawImage(path, NORMAL_CLASS, split) for path in paths]
 
     def _novel(self, findings: Findings) -> Iterator[RawImage]:
@@ -161,7 +160,7 @@ class Mastcam(RawDataset):
             if PurePosixPath(name).suffix.lower() != ".npy":
                 others.append(path)
                 continue
-            fault = crop_fault(self.root / path, official=self._options.official_filter)
+            fault = crop_fault(self.root / path, official=self._crop_params.official_filter)
             if fault is None:
                 kept.append(path)
             else:
@@ -173,7 +172,7 @@ class Mastcam(RawDataset):
         return kept
 
     def _read(self, category: str, findings: Findings) -> Reading:
-        if self._options.official_filter and not self.is_raw:
+        if self._crop_params.official_filter and not self.is_raw:
             findings.problem(
                 "official_filter needs the arrays of the download, not the layout of MVTec AD: "
                 f"drop it, or {self.download}"
@@ -185,7 +184,7 @@ class Mastcam(RawDataset):
                 f"test/{ALL} repeats the crops of the other classes, as public scripts make it: "
                 "remove this folder"
             )
-        bands = self._options.bands
+        bands = self._crop_params.bands
         if bands == MastcamParams().bands:
             return reading
         # Other pixels of the same files: whatever is kept by content has to tell them apart.
@@ -194,18 +193,24 @@ class Mastcam(RawDataset):
 
     def image_set(self, paths: Sequence[str], identities: Sequence[str]) -> ImageSet:
         """Return crops in the order of bands that was asked for; see :meth:`Dataset.image_set`."""
-        if self._options.bands == MastcamParams().bands:
+        if self._crop_params.bands == MastcamParams().bands:
             return super().image_set(paths, identities)
         return ReorderedCrops(self.root, paths, identities, self.cache, NOTEBOOK_ORDER)
 
     def _check_counts(
         self, records: Sequence[ImageRecord], category: str, findings: Findings
     ) -> None:
-        if self._options.official_filter:
+        if self._crop_params.official_filter:
             # How many anomalies it leaves in all classes together is not known.
             self._compare([record for record in records if not record.label], FILTERED, findings)
         else:
             super()._check_counts(records, category, findings)
+
+
+def _packed_problem(name: str) -> str:
+    return (
+        f"{name} holds no usable .npy file: unpack {name}.zip of https://zenodo.org/record/3732485"
+    )
 
 
 def _warn_of_two_classes(root: Path, images: Sequence[RawImage], findings: Findings) -> None:

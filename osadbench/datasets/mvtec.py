@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import is_category, list_folder
+from osadbench.datasets.listing import is_category, is_folder, list_folder
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.errors import DataError
 
@@ -138,7 +138,7 @@ class Mvtec(RawDataset):
             )
         for name in list_folder(base)[0]:
             for release, mark in OTHER_RELEASES.items():
-                if (base / name / mark).is_dir():
+                if is_folder(base / name / mark):
                     raise DataError(
                         f"{base} is {release}, for there is {name}/{mark}, but mvtec is the MVTec "
                         f"AD of 2019: {self.download}"

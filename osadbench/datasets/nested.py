@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from osadbench.datasets.listing import list_folder
+from osadbench.datasets.listing import is_folder, list_folder
 
 __all__ = ["find_below", "unnest"]
 
@@ -47,4 +47,4 @@ def unnest(root: Path, name: str) -> str:
         root: Where the folder stands.
         name: Name of the folder.
     """
-    return f"{name}/{name}" if (root / name / name).is_dir() else name
+    return f"{name}/{name}" if is_folder(root / name / name) else name

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
+from osadbench.datasets.listing import is_folder
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.raw_files import read_text
@@ -81,7 +82,7 @@ def _folders(base: Path) -> list[str]:
     found = []
     for texture in TEXTURES:
         parts = [f"{unnest(base, texture)}/{part}" for part in PARTS]
-        if any((base / part).is_dir() for part in parts):
+        if any(is_folder(base / part) for part in parts):
             found += parts
     return found
 

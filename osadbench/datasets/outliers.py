@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-from osadbench.datasets import dataset_names, open_dataset
+from osadbench.datasets import dataset_names, open_component
 from osadbench.datasets.base import Dataset
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.images import ImageSet
 from osadbench.datasets.listing import (
     fingerprint,
+    is_folder,
     list_categories,
     list_category,
     list_images,
@@ -91,7 +92,7 @@ def find_outliers(
         source, only = target, category or None
     else:
         root = data_root if is_target else None
-        source, only = open_dataset(name, root, cache=target.cache, **given)
+        source, only = open_component(name, given, root, cache=target.cache)
     names = source.categories() if only is None else [only]
     names = [name for name in names if not (is_target and name and name == manifest.category)]
     manifests = [source.manifest(name) for name in names]
@@ -101,7 +102,7 @@ def find_outliers(
 
 def _of_folder(asked: str, cache: Path | None, manifest: Manifest) -> Outliers:
     folder = Path(asked).expanduser()
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise UsageError(
             f"--outliers expects a folder of images or a dataset, got {asked!r}: "
             f"{did_you_mean(asked, dataset_names())}"

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from osadbench.cache import writing_remedy
-from osadbench.datasets.check import read_all, store_all
+from osadbench.datasets.check import missing_categories, read_all, store_all
 from osadbench.datasets.converting import Source, Written, convert_file, plan_files
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
+from osadbench.datasets.listing import is_empty, is_file, is_folder
 from osadbench.datasets.prepared import (
     FILE,
     conversion_digest,
@@ -28,6 +28,7 @@ from osadbench.datasets.prepared import (
     manifest_values,
 )
 from osadbench.datasets.reading import Reading
+from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError, UsageError
 from osadbench.images import split_region
@@ -77,15 +78,22 @@ def prepare(
         DataError: The dataset is not usable, or the folder cannot be written.
     """
     _check_place(dataset.root, out)
-    if out.is_dir() and any(out.iterdir()) and not force:
+    place = followed(out)
+    warn_of_leftovers(place)
+    missing = missing_categories(dataset)
+    if missing is not None and not dataset.options.strict_counts:
+        logger.warning("%s: %s", dataset.name, missing)
+    if is_folder(place) and not force and not is_empty(place):
         return _existing(dataset, out)
-    temporary = out.with_name(f".{out.name}.{uuid.uuid4().hex}.tmp")
+    temporary = name_beside(place, "tmp")
     try:
         temporary.mkdir(parents=True)
         readings = read_all(dataset)
+        for reading in readings:
+            dataset.log_warnings(reading)
         store_all(dataset, readings)
         images = _write(dataset, readings, temporary, follow)
-        _put_in_place(temporary, out)
+        _put_in_place(temporary, place)
     except OSError as error:
         raise DataError(
             f"cannot write {out} ({error.strerror or error}): {writing_remedy(error)}, or name "
@@ -98,7 +106,7 @@ def prepare(
 
 def _check_place(root: Path, out: Path) -> None:
     here, there = out.resolve(), root.resolve()
-    if out.exists() and not out.is_dir():
+    if not is_folder(out) and out.exists():
         raise UsageError(f"{out} is a file: name a folder by --out")
     if here.is_relative_to(there) or there.is_relative_to(here):
         raise UsageError(
@@ -109,7 +117,7 @@ def _check_place(root: Path, out: Path) -> None:
 
 
 def _existing(dataset: Folder, out: Path) -> Prepared:
-    if (out / FILE).is_file():
+    if is_file(out / FILE):
         manifests = dataset.manifests()
         if is_complete(out, conversion_digest(dataset, manifests)):
             return Prepared(out, sum(len(manifest.records) for manifest in manifests), False)
@@ -123,7 +131,7 @@ def _put_in_place(temporary: Path, out: Path) -> None:
     if not out.exists():
         temporary.rename(out)
         return
-    old = out.with_name(f".{out.name}.{uuid.uuid4().hex}.old")
+    old = name_beside(out, "old")
     out.rename(old)
     try:
         temporary.rename(out)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from osadbench.datasets.copied import read_copy
+from osadbench.datasets.copied import copied_dataset, read_copy
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.duplicates import resolve_duplicates
 from osadbench.datasets.findings import Findings
@@ -16,12 +17,15 @@ from osadbench.datasets.folder import Folder
 from osadbench.datasets.listing import (
     fingerprint,
     is_category,
+    is_file,
+    is_folder,
     list_categories,
+    list_folder,
     tree_fingerprint,
 )
 from osadbench.datasets.masks import check_mask_files
 from osadbench.datasets.nested import find_below
-from osadbench.datasets.packed import packed_text
+from osadbench.datasets.packed import packed_below, packed_text
 from osadbench.datasets.places import place_text
 from osadbench.datasets.prepared import FILE
 from osadbench.datasets.raw_image import RawImage
@@ -32,6 +36,11 @@ from osadbench.params import digest
 from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["Archive", "PaperCounts", "RawDataset", "RawImage"]
+
+#: Categories that one message names; the rest are counted.
+SHOWN = 5
+#: Folders in a folder that is looked into because one of them was given.
+MOST_FOLDERS = 100
 
 
 class PaperCounts(NamedTuple):
@@ -153,23 +162,43 @@ class RawDataset(Folder):
     def _locate(self) -> Path:
         bases = self._bases()
         for base in bases:
-            raw = self.find_raw(base) if base.is_dir() else None
-            self._is_raw = raw is not None
-            found = raw or self._find_layout(base)
+            found = self._find(base)
             if found is not None:
+                self._refuse_others(found)
                 return found
         if not bases:
             raise DataError(
                 f"{self.name} is not here: give its folder by --data-root DIR, or put it at "
                 f"{place_text(self.name)}; {self.download}"
             )
-        packed = packed_text(bases[0])
-        if packed is not None:
-            raise DataError(f"no {self.name} in {bases[0]}: expected {self.layout}, but {packed}")
-        raise DataError(
-            f"no {self.name} in {bases[0]}: expected {self.layout}, or the layout of MVTec AD; "
-            f"{self.download}"
-        )
+        expected = f"no {self.name} in {bases[0]}: expected {self.layout}"
+        reason = packed_below(bases[0]) or self._part_text(bases[0])
+        if reason is not None:
+            raise DataError(f"{expected}, but {reason}")
+        raise DataError(f"{expected}, or the layout of MVTec AD; {self.download}")
+
+    def _find(self, base: Path) -> Path | None:
+        """Return the folder of the dataset at or below a folder; note in which form it is there."""
+        try:
+            raw = self.find_raw(base) if is_folder(base) else None
+        except DataError as error:
+            packed = packed_text(base)
+            if packed is None:
+                raise
+            raise DataError(f"{error}; {packed}") from error
+        self._is_raw = raw is not None
+        return raw or self._find_layout(base)
+
+    def _part_text(self, base: Path) -> str | None:
+        """Return in words of which folder above a folder is a part; None where it is of none."""
+        for above in base.resolve().parents[:2] if is_folder(base) else ():
+            with suppress(DataError):
+                # No download has more, and a search below them all could take minutes.
+                is_small = len(list_folder(above)[0]) <= MOST_FOLDERS
+                if is_small and self._find(above) == above:
+                    self._refuse_others(above)
+                    return f"it is a part of the one in {above}: give that folder"
+        return None
 
     def _find_layout(self, base: Path) -> Path | None:
         """Return the folder that holds categories in the layout of MVTec AD, None without any."""
@@ -179,11 +208,27 @@ class RawDataset(Folder):
         names = list(filter(None, self.counts))
         return find_below(base, lambda place: any(is_category(place / name) for name in names))
 
+    def _refuse_others(self, folder: Path) -> None:
+        """Refuse a folder that is another dataset's."""
+        remedy = f"give {self.name}'s own folder by --data-root DIR"
+        copied = copied_dataset(folder)
+        # A copy of what was read as a folder can be a copy of anything.
+        if copied not in (None, self.name, Folder.name):
+            raise DataError(f"{folder} is a copy of {copied}, not of {self.name}: {remedy}")
+        if self._is_raw or not self.counts:
+            return
+        found = list_categories(folder)
+        if not {*found} & {*self.counts}:
+            raise DataError(
+                f"expected {_categories_text(self.counts)} of {self.name} in {folder}, got "
+                f"{_categories_text(found)}: {remedy}"
+            )
+
     def _fingerprint(self, category: str) -> str:
         if self.is_raw:
             return tree_fingerprint(self.root)
         layout = super()._fingerprint(category)
-        is_copy = (self.root / FILE).is_file()
+        is_copy = is_file(self.root / FILE)
         return digest([layout, fingerprint(self.root, [FILE])]) if is_copy else layout
 
     def _read(self, category: str, findings: Findings) -> Reading:
@@ -225,6 +270,7 @@ class RawDataset(Folder):
         if copy is not None:
             records = copy.grouped(records)
             self._warn_of_torn_groups(records, findings, split)
+            copy.compare(self.root, reading.facts, findings, strict=self.options.strict_counts)
         if copy is None or copy.has_all:
             self._check_counts(records, category, findings)
         manifest = replace(reading.manifest, records=records)
@@ -250,10 +296,14 @@ class RawDataset(Folder):
         records = resolve_duplicates(records, on_duplicate, findings)
         warn_of_shortcuts(records, facts, findings)
         self._warn_of_torn_groups(records, findings, self.options.split)
+        n_warnings = len(findings.warnings)
         self._check_counts(records, category, findings)
-        packed = packed_text(self.root) if len(findings.problems) > n_problems else None
-        if packed is not None:
-            findings.problem(packed)
+        is_faulty = len(findings.problems) > n_problems
+        if is_faulty or len(findings.warnings) > n_warnings:
+            packed = packed_text(self.root, unopened=not is_faulty)
+            report = findings.problem if is_faulty else findings.warning
+            if packed is not None:
+                report(packed)
         records.sort(key=lambda record: record.path)
         manifest = Manifest(self.name, category, tuple(records))
         return Reading(manifest, (), facts, remarks=remarks)
@@ -307,3 +357,12 @@ class RawDataset(Folder):
             remedy = "the expected numbers were derived, not counted: check the download"
         strict = self.options.strict_counts
         check_counts(records, expected, findings, fewest=fewest, strict=strict, remedy=remedy)
+
+
+def _categories_text(names: Iterable[str]) -> str:
+    """Return the names of categories in words, the first of many."""
+    listed = sorted(names)
+    if listed == [""]:
+        return "the folders train and test"
+    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
+    return f"the categories {', '.join(listed[:SHOWN])}{more}"

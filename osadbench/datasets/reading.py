@@ -12,7 +12,7 @@ from PIL import Image
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError
-from osadbench.images import array_digest, decode, file_digest, split_region
+from osadbench.images import array_digest, cut_region, decode, file_digest, split_region
 from osadbench.types import ImageRecord, Manifest
 
 __all__ = ["ImageFacts", "Reading", "read_images", "warn_of_shortcuts"]
@@ -96,15 +96,8 @@ def _read_file(root: Path, file: str, paths: Sequence[str]) -> dict[str, ImageFa
     image, mode = decode(root / file), _mode(root / file)
     facts = {}
     for path in paths:
-        region = split_region(path)[1]
-        if region is None:
-            part, sha256 = image, file_digest(root / file)
-        else:
-            try:
-                part = region.cut(image)
-            except ValueError as error:
-                raise DataError(f"{path}: {error}: get the dataset anew") from None
-            sha256 = array_digest(part)
+        part = cut_region(image, path)
+        sha256 = file_digest(root / file) if path == file else array_digest(part)
         facts[path] = ImageFacts(sha256, (part.shape[1], part.shape[0]), mode)
     return facts
 

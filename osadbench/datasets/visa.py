@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from osadbench.datasets.findings import Findings
-from osadbench.datasets.listing import list_folder, list_images
+from osadbench.datasets.listing import is_file, is_folder, list_folder, list_images
 from osadbench.datasets.nested import find_below
 from osadbench.datasets.raw import Archive, RawDataset, RawImage
 from osadbench.datasets.raw_files import read_rows
@@ -84,7 +84,7 @@ class Visa(RawDataset):
     def find_raw(self, base: Path) -> Path | None:
         """Return the folder of the objects; see :meth:`RawDataset.find_raw`."""
         root = find_below(base, lambda place: bool(_objects(place)))
-        if root is not None and not (root / SPLIT_FILE).is_file():
+        if root is not None and not is_file(root / SPLIT_FILE):
             raise DataError(
                 f"expected {SPLIT_FILE} beside the objects in {root}, got none: copy the folder "
                 "split_csv of https://github.com/amazon-science/spot-diff there"
@@ -113,7 +113,7 @@ class Visa(RawDataset):
 
 
 def _objects(root: Path) -> list[str]:
-    return [name for name in list_folder(root)[0] if (root / name / "Data" / "Images").is_dir()]
+    return [name for name in list_folder(root)[0] if is_folder(root / name / "Data" / "Images")]
 
 
 def _read_lines(

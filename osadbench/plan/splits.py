@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from osadbench.datasets import Dataset, open_dataset
+from osadbench.datasets import Dataset, open_component
 from osadbench.errors import DataError, UsageError
 from osadbench.params import component_text, resolve_params
 from osadbench.plan.request import Component, Request
@@ -64,8 +64,8 @@ def manifests_of(request: Request) -> Iterable[tuple[Dataset, Manifest]]:
                 "run them one by one, each with an output folder of its own"
             )
     for choice in request.datasets:
-        dataset, category = open_dataset(
-            choice.name, request.data_root, cache=request.cache, **choice.given
+        dataset, category = open_component(
+            choice.name, choice.given, request.data_root, cache=request.cache
         )
         for manifest in dataset.manifests(category):
             yield dataset, manifest
