@@ -9,7 +9,6 @@ processes that compute the same rows write the same values twice, which does no 
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import os
@@ -23,16 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from osadbench.errors import CacheError
+from osadbench.files import write_atomically, writing_remedy
 
-__all__ = ["ArrayCache", "cache_dir", "write_atomically", "writing_remedy"]
+__all__ = ["ArrayCache", "cache_dir", "unwritable_cache"]
 
 logger = logging.getLogger("osadbench")
-
-#: What no free space helps against.
-_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_MISPLACED = frozenset(
-    {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP}
-)
 
 
 def cache_dir(given: str | Path | None = None) -> Path:
@@ -44,36 +38,12 @@ def cache_dir(given: str | Path | None = None) -> Path:
     )
 
 
-def writing_remedy(error: OSError) -> str:
-    """Return what to do about a folder that could not be written, as the start of a clause."""
-    if error.errno in _MISPLACED:
-        return "check its path"
-    return "check its permissions" if error.errno in _DENIED else "free some space"
-
-
-def write_atomically(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file so that other processes, and a crash, see all of it or nothing.
-
-    Args:
-        path: The file; its folder is made.
-        data: What it will hold.
-        durable: Whether to wait for the disk. Without, only other processes never see a part of it:
-            for files that are told when they are not whole, and can be made anew.
-
-    Raises:
-        OSError: The folder cannot be written or is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def unwritable_cache(folder: Path, error: OSError) -> CacheError:
+    """Return the error of a cache folder that cannot be written."""
+    return CacheError(
+        f"cannot write the cache in {folder} ({error.strerror}): {writing_remedy(error)} or name "
+        "another folder by OSADBENCH_CACHE_DIR"
+    )
 
 
 class ArrayCache:
@@ -148,10 +118,7 @@ class ArrayCache:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
                 (self.folder / f"{name}.npy").unlink(missing_ok=True)
-            raise CacheError(
-                f"cannot write the cache in {self.folder} ({error.strerror}): "
-                f"{writing_remedy(error)} or name another folder by OSADBENCH_CACHE_DIR"
-            ) from error
+            raise unwritable_cache(self.folder, error) from error
 
     def _write(self, file: IO[bytes], arrays: Sequence[npt.NDArray[np.generic]]) -> None:
         """Write arrays as ``np.save`` writes their stack, which would be a copy of them all."""

@@ -10,7 +10,7 @@ it without a traceback and exits with the class's ``exit_code``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 __all__ = [
     "CacheError",
@@ -29,6 +29,7 @@ __all__ = [
     "WeightsError",
     "WorkerDiedError",
     "did_you_mean",
+    "first_of",
     "one_line",
 ]
 
@@ -105,6 +106,12 @@ def one_line(error: BaseException) -> str:
     """Return an error's kind and the first line of its message, such as ``"OSError: no disk"``."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def first_of(names: Sequence[str], most: int, between: str = ", ") -> str:
+    """Return names, those after the first ``most`` as a number: ``"a, b and 4 more"``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return between.join(names[:most]) + more
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -6,8 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from osadbench.cache import write_atomically
 from osadbench.errors import DataError, UsageError
+from osadbench.files import write_atomically
 from osadbench.params import parse_component
 from osadbench.types import Split
 

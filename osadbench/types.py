@@ -324,6 +324,11 @@ class Record:
         return str((self.split.get("adaptation") or {}).get("source", ""))
 
     @property
+    def started(self) -> float:
+        """When the cell began, in seconds since the epoch; 0 where that is not known."""
+        return float(self.provenance.get("started") or 0)
+
+    @property
     def outlier_source(self) -> str:
         """Where the external outliers came from, ``""`` without any."""
         return str((self.split.get("outliers") or {}).get("source", ""))

@@ -11,8 +11,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from osadbench.cache import write_atomically
 from osadbench.errors import WeightsError
+from osadbench.files import write_atomically
 from osadbench.settings import Engine
 
 __all__ = [

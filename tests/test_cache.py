@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from osadbench.cache import ArrayCache, cache_dir, write_atomically
+from osadbench.cache import ArrayCache, cache_dir
 from osadbench.errors import CacheError
+from osadbench.files import write_atomically
 
 SHAPE = (2, 3)
 Rows = dict[str, npt.NDArray[np.generic]]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from osadbench import errors
-from osadbench.errors import OsadbenchError, did_you_mean, one_line
+from osadbench.errors import OsadbenchError, did_you_mean, first_of, one_line
 
 EXIT_CODES = {
     "OsadbenchError": 1,
@@ -61,6 +61,14 @@ def test_an_error_in_one_line(error: Exception, text: str) -> None:
 )
 def test_did_you_mean(name: str, known: list[str], text: str) -> None:
     assert did_you_mean(name, iter(known)) == text
+
+
+@pytest.mark.parametrize(
+    ("names", "text"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a, b"), (["a", "b", "c", "d"], "a, b and 2 more")],
+)
+def test_the_first_of_many(names: list[str], text: str) -> None:
+    assert first_of(names, 2) == text
 
 
 def test_at_most_three_names_are_offered() -> None:

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS = {
     "_version": 0,
     "errors": 0,
+    "files": 0,
     "params": 0,
     "progress": 0,
     "seeds": 0,

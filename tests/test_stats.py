@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 
 from osadbench.errors import ContractError
-from osadbench.stats import WilcoxonResult, holm, wilcoxon
+from osadbench.stats import WilcoxonResult, holm, holm_of_computed, wilcoxon
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"
 #: What the values of a table are taken over, by the words of pvalues.csv.
@@ -143,6 +143,12 @@ def test_refuses_what_cannot_be_paired() -> None:
         wilcoxon([0.1, 0.2], [0.1, 0.2, 0.3])
     with pytest.raises(ContractError, match="expected finite results to compare"):
         wilcoxon([0.1, math.nan], [0.1, 0.2])
+
+
+def test_holm_counts_the_tests_that_were_computed() -> None:
+    assert holm_of_computed([0.01, None, 0.03]) == [pytest.approx(0.02), None, pytest.approx(0.03)]
+    assert holm_of_computed([None, 0.01]) == [None, None]
+    assert holm_of_computed([]) == []
 
 
 def test_holm_by_hand() -> None:

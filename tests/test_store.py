@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from osadbench.cache import write_atomically
 from osadbench.errors import DamagedRecordError, PrecheckError, StoreError
+from osadbench.files import write_atomically
 from osadbench.records import to_frame
 from osadbench.scores import ScoreTable
 from osadbench.store import UNDER_WAY, MergeReport, Store

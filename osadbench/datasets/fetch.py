@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from osadbench.cache import writing_remedy
 from osadbench.datasets.declaration import declaration, placing
 from osadbench.datasets.download import Progress, download
 from osadbench.datasets.listing import is_empty, is_folder
@@ -16,6 +15,7 @@ from osadbench.datasets.raw import Archive, RawDataset
 from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.unpack import extract_into
 from osadbench.errors import DataError
+from osadbench.files import writing_remedy
 
 __all__ = ["fetch", "how_to_get", "terms"]
 

@@ -18,7 +18,7 @@ from osadbench.datasets.listing import is_file, is_folder, list_category
 from osadbench.datasets.packed import packed_text
 from osadbench.datasets.places import data_folder
 from osadbench.datasets.raw import RawDataset
-from osadbench.errors import DataError
+from osadbench.errors import DataError, first_of
 from osadbench.images import split_region
 from osadbench.types import NORMAL_CLASS, place_name
 
@@ -148,11 +148,10 @@ def _judge(cls: type[RawDataset], found: Counts, expected: Counts) -> tuple[str,
     texts += [_text(category, difference) for category, difference in differing]
     if not texts:
         return "complete", ""
-    more = f" and {len(texts) - SHOWN} more" if len(texts) > SHOWN else ""
     has_gaps = lacking or any(difference.found == 0 for _, difference in differing)
     is_whole = not has_gaps and _sum(found) >= MOST * _sum(expected)
     state = "differs" if is_whole and not cls.counts_are_known else "incomplete"
-    return state, ", ".join(texts[:SHOWN]) + more
+    return state, first_of(texts, SHOWN)
 
 
 def _sum(counts: Counts) -> int:

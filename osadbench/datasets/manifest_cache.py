@@ -8,9 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from osadbench.cache import write_atomically, writing_remedy
+from osadbench.cache import unwritable_cache
 from osadbench.datasets.reading import Reading
-from osadbench.errors import CacheError
+from osadbench.files import write_atomically
 from osadbench.params import digest
 from osadbench.types import ImageRecord, Manifest
 
@@ -29,10 +29,7 @@ def save_reading(path: Path, reading: Reading) -> None:
     try:
         write_atomically(path, json.dumps({"body": body, "digest": digest(body)}).encode())
     except OSError as error:
-        raise CacheError(
-            f"cannot write the cache in {path.parent} ({error.strerror}): "
-            f"{writing_remedy(error)} or name another folder by OSADBENCH_CACHE_DIR"
-        ) from error
+        raise unwritable_cache(path.parent, error) from error
 
 
 def load_reading(path: Path) -> Reading | None:

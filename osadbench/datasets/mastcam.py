@@ -16,7 +16,7 @@ from osadbench.datasets.mastcam_crops import NOTEBOOK_ORDER, ReorderedCrops, cro
 from osadbench.datasets.nested import find_below, unnest
 from osadbench.datasets.raw import PaperCounts, RawDataset, RawImage
 from osadbench.datasets.reading import Reading
-from osadbench.errors import DataError
+from osadbench.errors import DataError, first_of
 from osadbench.images import file_digest
 from osadbench.params import Params as BaseParams
 from osadbench.params import digest
@@ -226,8 +226,7 @@ def _warn_of_two_classes(root: Path, images: Sequence[RawImage], findings: Findi
         if len(classes) > 1:
             doubtful.append(f"{PurePosixPath(group[0].path).name} ({' and '.join(classes)})")
     if doubtful:
-        more = f" and {len(doubtful) - SHOWN} more" if len(doubtful) > SHOWN else ""
         findings.warning(
             f"{len(doubtful)} crops stand in the folders of several classes: "
-            f"{', '.join(doubtful[:SHOWN])}{more}"
+            f"{first_of(doubtful, SHOWN)}"
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from osadbench.datasets.listing import is_file, list_folder
 from osadbench.datasets.nested import find_below
+from osadbench.errors import first_of
 
 __all__ = ["packed_below", "packed_text"]
 
@@ -53,5 +54,4 @@ def packed_below(base: Path) -> str | None:
 def _text(names: Sequence[str]) -> str:
     if len(names) == 1:
         return f"{names[0]} lies there packed: unpack it"
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return f"{', '.join(names[:SHOWN])}{more} lie there packed: unpack them"
+    return f"{first_of(names, SHOWN)} lie there packed: unpack them"

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from osadbench.cache import writing_remedy
 from osadbench.datasets.check import missing_categories, read_all, store_all
 from osadbench.datasets.converting import Source, Written, convert_file, plan_files
 from osadbench.datasets.duplicates import resolve_duplicates
@@ -31,6 +30,7 @@ from osadbench.datasets.reading import Reading
 from osadbench.datasets.temporary import followed, name_beside, warn_of_leftovers
 from osadbench.datasets.threads import in_threads
 from osadbench.errors import DataError, UsageError
+from osadbench.files import writing_remedy
 from osadbench.images import split_region
 
 __all__ = ["Follow", "Prepared", "prepare"]

@@ -31,7 +31,7 @@ from osadbench.datasets.prepared import FILE
 from osadbench.datasets.raw_image import RawImage
 from osadbench.datasets.reading import ImageFacts, Reading, read_images, warn_of_shortcuts
 from osadbench.datasets.splitting import count_groups, split_images
-from osadbench.errors import DataError
+from osadbench.errors import DataError, first_of
 from osadbench.params import digest
 from osadbench.types import ImageRecord, Manifest
 
@@ -364,5 +364,4 @@ def _categories_text(names: Iterable[str]) -> str:
     listed = sorted(names)
     if listed == [""]:
         return "the folders train and test"
-    more = f" and {len(listed) - SHOWN} more" if len(listed) > SHOWN else ""
-    return f"the categories {', '.join(listed[:SHOWN])}{more}"
+    return f"the categories {first_of(listed, SHOWN)}"

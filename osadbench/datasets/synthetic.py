@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import uuid
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -12,14 +11,14 @@ import numpy.typing as npt
 import pydantic
 from PIL import Image
 
-from osadbench.cache import cache_dir, writing_remedy
+from osadbench.cache import cache_dir, unwritable_cache
 from osadbench.datasets.counting import check_counts
 from osadbench.datasets.defects import DEFECTS
 from osadbench.datasets.findings import Findings
 from osadbench.datasets.folder import Folder
 from osadbench.datasets.reading import Reading
 from osadbench.datasets.surfaces import SURFACES
-from osadbench.errors import CacheError
+from osadbench.datasets.temporary import name_beside
 from osadbench.params import Params as BaseParams
 from osadbench.params import digest
 from osadbench.seeds import derive_seed
@@ -146,7 +145,7 @@ def _write(folder: Path, params: SyntheticParams) -> None:
     Raises:
         CacheError: The folder cannot be written.
     """
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.tmp")
+    temporary = name_beside(folder, "tmp")
     try:
         for category in SURFACES:
             _write_category(temporary / category, category, params)
@@ -154,10 +153,7 @@ def _write(folder: Path, params: SyntheticParams) -> None:
     except OSError as error:
         # Another process may have been faster; it drew the same.
         if not folder.is_dir():
-            raise CacheError(
-                f"cannot write {folder} ({error.strerror}): {writing_remedy(error)} or name "
-                "another folder by OSADBENCH_CACHE_DIR"
-            ) from error
+            raise unwritable_cache(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 

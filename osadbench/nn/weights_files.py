@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from osadbench.errors import WeightsError
+from osadbench.errors import WeightsError, first_of
 
 __all__ = ["load_state", "read_state"]
 
@@ -66,9 +66,8 @@ def load_state(network: nn.Module, state: Mapping[str, Tensor], origin: Path | s
         if state[name].shape != wanted[name].shape
     ]
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise WeightsError(
-            f"weights {origin} do not fit the backbone: {'; '.join(wrong[:3])}{more}: give the "
+            f"weights {origin} do not fit the backbone: {first_of(wrong, 3, '; ')}: give the "
             "weights of this very network"
         )
     network.load_state_dict({k: v for k, v in state.items() if k in wanted}, strict=False)

@@ -114,7 +114,7 @@ class Plan:
         seconds: dict[tuple[str, str, bool], list[float]] = {}
         for record in records:
             if record.status == "done":
-                kind = (record.method, record.engine["preset"], PROVENANCE in record.provenance)
+                kind = (record.method, record.preset, PROVENANCE in record.provenance)
                 seconds.setdefault(kind, []).append(record.seconds)
         kinds = Counter((cell.method, cell.engine.preset, cell.localise) for cell in self.pending)
         known = {kind: n for kind, n in kinds.items() if kind in seconds}

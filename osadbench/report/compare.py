@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from osadbench.report.parts import Cell, Comparison, Table
 from osadbench.report.texts import DIGITS
-from osadbench.stats import holm, rank_biserial, wilcoxon
+from osadbench.stats import holm_of_computed, rank_biserial, wilcoxon
 
 __all__ = ["compare"]
 
@@ -31,12 +31,9 @@ def compare(
     present = [label for label in labels if any(label in table.columns for table in tables)]
     base = reference or _first(tables, present)
     found = [_compare(tables, base, label, allow_partial) for label in present if label != base]
-    computed = [test for test in found if test.result is not None]
-    if len(computed) < 2:
-        return found
-    corrected = holm([test.result.p for test in computed if test.result is not None])
-    p_holm = {test.method: p for test, p in zip(computed, corrected, strict=True)}
-    return [replace(test, p_holm=p_holm.get(test.method)) for test in found]
+    p_values = [None if test.result is None else test.result.p for test in found]
+    corrected = holm_of_computed(p_values)
+    return [replace(test, p_holm=p) for test, p in zip(found, corrected, strict=True)]
 
 
 def _first(tables: Sequence[Table], present: Sequence[str]) -> str:

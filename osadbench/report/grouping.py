@@ -135,7 +135,7 @@ def _newest_first(by_manifest: Mapping[str, Sequence[Sequence[Record]]]) -> list
     if len(by_manifest) == 1:
         return list(by_manifest)
     started = {
-        manifest: min(r.provenance.get("started") or 0.0 for block in blocks for r in block)
+        manifest: min(r.started for block in blocks for r in block)
         for manifest, blocks in by_manifest.items()
     }
     return sorted(by_manifest, key=lambda manifest: (-started[manifest], manifest))

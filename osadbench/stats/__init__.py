@@ -7,7 +7,7 @@ longer than a whole report may.
 from __future__ import annotations
 
 from osadbench.stats.bootstrap import bootstrap_difference, bootstrap_interval
-from osadbench.stats.correction import holm
+from osadbench.stats.correction import holm, holm_of_computed
 from osadbench.stats.delong import (
     AurocDifference,
     AurocInterval,
@@ -30,6 +30,7 @@ __all__ = [
     "bootstrap_interval",
     "friedman_test",
     "holm",
+    "holm_of_computed",
     "indistinguishable",
     "nemenyi_difference",
     "rank_biserial",

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from osadbench.cache import writing_remedy
 from osadbench.errors import DamagedRecordError, StoreError
+from osadbench.files import writing_remedy
 from osadbench.records import Pool, from_json
 from osadbench.store.index import Stamp
 from osadbench.types import Record

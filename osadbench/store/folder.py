@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from osadbench.cache import write_atomically
 from osadbench.errors import DamagedRecordError, StoreError
+from osadbench.files import write_atomically
 from osadbench.records import SCHEMA, by_place, from_json, to_json
 from osadbench.scores import ScoreTable
 from osadbench.store.files import (

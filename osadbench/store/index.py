@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from osadbench.cache import write_atomically
+from osadbench.files import write_atomically
 from osadbench.records import PLACE, SCHEMA, Pool, make_record, pooled
 from osadbench.types import Record
 

@@ -22,7 +22,13 @@ from osadbench.report.differences.parts import (
 )
 from osadbench.report.texts import DIGITS
 from osadbench.scores import ScoreTable
-from osadbench.stats import auroc_difference, bootstrap_difference, holm, rank_biserial, wilcoxon
+from osadbench.stats import (
+    auroc_difference,
+    bootstrap_difference,
+    holm_of_computed,
+    rank_biserial,
+    wilcoxon,
+)
 from osadbench.types import FloatArray, Record
 
 __all__ = ["differences"]
@@ -154,7 +160,6 @@ def _test(test: GroupTest, cells: Sequence[CellDifference]) -> GroupTest:
 
 
 def _with_holm(tests: Sequence[GroupTest]) -> list[GroupTest]:
-    computed = [index for index, test in enumerate(tests) if test.result is not None]
-    values = [test.result.p for test in tests if test.result is not None]
-    corrected = dict(zip(computed, holm(values), strict=True))
-    return [replace(test, p_holm=corrected.get(index)) for index, test in enumerate(tests)]
+    p_values = [None if test.result is None else test.result.p for test in tests]
+    corrected = holm_of_computed(p_values)
+    return [replace(test, p_holm=p) for test, p in zip(tests, corrected, strict=True)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from osadbench.errors import first_of
 from osadbench.metrics import METRICS
 from osadbench.report.cells import CellPlace
 from osadbench.report.differences.parts import (
@@ -113,9 +114,8 @@ def _notes(found: Differences, shown: Sequence[CellDifference]) -> Iterator[str]
     for status in ("only A", "only B", "other images", "neither"):
         names = [_name(cell.place) for cell in cells if cell.status == status]
         if names:
-            more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
             what = "without a result on either side" if status == "neither" else status
-            yield f"{len(names)} {what}: {', '.join(names[:_NAMED])}{more}"
+            yield f"{len(names)} {what}: {first_of(names, _NAMED)}"
     if any(cell.interval for cell in shown):
         yield (
             "intervals and p are of other test images, with the fits as they are; p is not "

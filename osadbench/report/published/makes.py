@@ -97,7 +97,7 @@ def _usually_tested(records: Iterable[Record]) -> dict[str, str]:
     for record in records:
         for place, digest in _tested(record):
             times = started.setdefault(place, {}).setdefault(digest, [])
-            times.append(record.provenance.get("started") or 0.0)
+            times.append(record.started)
     return {
         place: max((len(times), max(times), digest) for digest, times in found.items())[-1]
         for place, found in started.items()

@@ -130,7 +130,7 @@ def choose(records: Sequence[Record], makes: Makes) -> MemberRecords:
         best = min(map(makes.oddities, done or found))
         alike = [r for r in done or found if makes.oddities(r) == best]
         if makes.differences:
-            alike = [max(alike, key=lambda r: (r.provenance.get("started") or 0.0, r.key))]
+            alike = [max(alike, key=lambda r: (r.started, r.key))]
         chosen += alike if done else alike[:1]
     return chosen
 
