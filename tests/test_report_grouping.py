@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import re
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -187,3 +189,13 @@ def test_the_page_on_the_json_names_every_field() -> None:
     assert values["costs"] and values["tests"][0]["result"]
     assert fields_of(values) - set(re.findall(r"`(\w+)`", page)) == set()
     assert f"Its\n`schema` is {values['schema']}." in page
+
+
+def test_the_page_on_the_json_names_classes_that_there_are() -> None:
+    root = Path(__file__).parent.parent
+    page = (root / "docs" / "report-json.md").read_text(encoding="utf-8")
+    named = re.findall(r"((?:`\w+`(?:, )?)+)(?: and others)? in `(osadbench/[\w/]+)\.py`", page)
+    found = [(path, name) for names, path in named for name in re.findall(r"\w+", names)]
+    assert len(found) == 10
+    for path, name in found:
+        assert is_dataclass(getattr(importlib.import_module(path.replace("/", ".")), name))
