@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +11,7 @@ import click
 from osadbench import settings
 from osadbench.cli.options import PRESET_NAMES, plugin_option
 from osadbench.datasets import dataset_class, dataset_names
-from osadbench.datasets.declaration import declaration, declaration_lines
+from osadbench.datasets.declaration import declaration, declaration_lines, plain_docstring
 from osadbench.errors import UsageError, did_you_mean
 from osadbench.params import Params, value_text
 from osadbench.registry import METHODS, PROTOCOLS
@@ -40,14 +39,14 @@ def describe(name: str, preset: str) -> None:
         echo_dataset(name)
     elif name in PROTOCOLS.names():
         cls: Any = PROTOCOLS.get(name)
-        click.echo(_plain(inspect.getdoc(cls)))
+        click.echo(plain_docstring(cls))
         _echo_params(cls.Params, cls().params)
     else:
         cls = _method(name)
-        click.echo(_plain(inspect.getdoc(cls)))
+        click.echo(plain_docstring(cls))
         for base in _bases(cls):
             click.echo(f"\nA variant of {base.name}:\n")
-            click.echo(_plain(inspect.getdoc(base)))
+            click.echo(plain_docstring(base))
         _echo_own(cls)
         _echo_params(cls.Params, cls.resolve_params(preset, {}))
 
@@ -72,11 +71,6 @@ def _bases(cls: Any) -> Iterator[Any]:
     for base in cls.__mro__[1:]:
         if "name" in vars(base) and base.name:
             yield base
-
-
-def _plain(doc: str | None) -> str:
-    """Return a docstring without the marks that are there for documentation tools."""
-    return re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"\1\2", doc or "")
 
 
 def _echo_own(cls: Any) -> None:
@@ -109,7 +103,7 @@ def _meanings(cls: type[Params]) -> dict[str, list[str]]:
     """Return the lines under ``Attributes:`` by field; a subclass's own words come first."""
     meanings: dict[str, list[str]] = {}
     for base in cls.__mro__[: cls.__mro__.index(Params)]:
-        _, _, section = _plain(inspect.getdoc(base)).partition("Attributes:\n")
+        _, _, section = plain_docstring(base).partition("Attributes:\n")
         # A field's further lines are indented more; the section ends with the indentation.
         entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE)
         for key, text in entries:

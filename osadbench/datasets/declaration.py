@@ -14,7 +14,14 @@ from osadbench.datasets.places import place_text
 from osadbench.datasets.raw import RawDataset
 from osadbench.types import NORMAL_CLASS
 
-__all__ = ["counts_text", "declaration", "declaration_lines", "number_text", "placing"]
+__all__ = [
+    "counts_text",
+    "declaration",
+    "declaration_lines",
+    "number_text",
+    "placing",
+    "plain_docstring",
+]
 
 
 def declaration(cls: type[Dataset]) -> dict[str, Any]:
@@ -25,7 +32,7 @@ def declaration(cls: type[Dataset]) -> dict[str, Any]:
     plain = ["name", "title", "task", "source", "licence", "citation", "paper_image_size"]
     plain += ["default_outliers", "default_on_duplicate"]
     values: dict[str, Any] = {key: getattr(cls, key) for key in plain}
-    values["about"] = _about(cls)
+    values["about"] = plain_docstring(cls)
     values["params"] = list(cls.Params.model_fields)
     if issubclass(cls, RawDataset):
         values |= {key: getattr(cls, key) for key in ("layout", "download", "group")}
@@ -37,9 +44,9 @@ def declaration(cls: type[Dataset]) -> dict[str, Any]:
     return values
 
 
-def _about(cls: type[Dataset]) -> str:
-    """Return a class's docstring without the marks that are there for documentation tools."""
-    return re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"\1\2", inspect.getdoc(cls) or "")
+def plain_docstring(of: Any) -> str:
+    """Return something's docstring without the marks that are there for documentation tools."""
+    return re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", r"\1\2", inspect.getdoc(of) or "")
 
 
 def _category(cls: type[RawDataset], name: str) -> dict[str, Any]:
