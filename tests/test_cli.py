@@ -766,3 +766,11 @@ def test_commands_without_work_do_not_load_torch(
         "    assert not loaded and code == 0, (words, code, loaded)\n"
     )
     run_python(code, json.dumps(calls), cwd=Path.cwd())
+
+
+@pytest.mark.parametrize("option", ["--data-root", "--cache-dir", "-o"])
+def test_an_empty_folder_s_name_is_refused(cli: Cli, option: str) -> None:
+    """A variable that is not set must not mean this folder."""
+    result = cli("plan", "-m", "knn", *FEW, option, "")
+    assert (result.code, result.out) == (2, "")
+    assert "expected a folder, got ''" in result.err

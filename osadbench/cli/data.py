@@ -14,7 +14,7 @@ import click
 from osadbench import settings
 from osadbench.cache import cache_dir as find_cache
 from osadbench.cli.describe import echo_dataset
-from osadbench.cli.options import DATA_FOLDER, DATA_ROOT_HELP, cache_option, plugin_option
+from osadbench.cli.options import DATA_ROOT_HELP, FOLDER, cache_option, plugin_option
 from osadbench.datasets import dataset_class, dataset_names, open_component
 from osadbench.datasets.declaration import declaration
 from osadbench.datasets.folder import Folder
@@ -41,7 +41,7 @@ def data() -> None:
 
 
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
-_root_option = click.option("--data-root", "root", type=DATA_FOLDER, help=DATA_ROOT_HELP)
+_root_option = click.option("--data-root", "root", type=FOLDER, help=DATA_ROOT_HELP)
 
 
 def _loader_options(function: F) -> F:
@@ -70,7 +70,7 @@ def _loader_options(function: F) -> F:
 @click.option(
     "--data-root",
     "parent",
-    type=DATA_FOLDER,
+    type=FOLDER,
     help="Folder that holds datasets under their names.  [default: OSADBENCH_DATA_DIR]",
 )
 @_json_option

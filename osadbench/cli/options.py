@@ -13,7 +13,7 @@ from osadbench.settings import PRESETS
 
 __all__ = [
     "DEFAULT_OUTPUT",
-    "DATA_FOLDER",
+    "FOLDER",
     "DATA_ROOT_HELP",
     "PRESET_NAMES",
     "cache_option",
@@ -62,12 +62,12 @@ class _Folder(click.Path):
         return super().convert(value, param, ctx)
 
 
-#: The type of an option that names a folder of data.
-DATA_FOLDER = _Folder(path_type=Path)
+#: The type of an option that names a folder.
+FOLDER = _Folder(path_type=Path)
 
 cache_option = click.option(
     "--cache-dir",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     help="Folder of the caches.  [default: OSADBENCH_CACHE_DIR, or the user's cache folder]",
 )
 
@@ -85,7 +85,7 @@ output_option = click.option(
     "-o",
     "--output-dir",
     "output",
-    type=click.Path(path_type=Path),
+    type=FOLDER,
     default=DEFAULT_OUTPUT,
     envvar="OSADBENCH_OUTPUT_DIR",
     show_envvar=True,
@@ -163,7 +163,7 @@ selection_options = _apply(
             multiple=True,
             help="Datasets: elpv, folder, folder/CATEGORY, synthetic.  [default: elpv]",
         ),
-        click.option("--data-root", type=DATA_FOLDER, help=DATA_ROOT_HELP),
+        click.option("--data-root", type=FOLDER, help=DATA_ROOT_HELP),
         click.option("--shots", help="Numbers of labelled anomalies.  [default: 1,10]"),
         click.option("--seeds", help="A list, or how many: 5 is 0,1,2,3,4.  [default: 0,1,2]"),
         click.option("--seed", help="One seed."),
