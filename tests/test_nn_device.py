@@ -71,6 +71,12 @@ def test_other_devices_compute_in_full_precision() -> None:
     assert device_name(torch.device("mps")) == "mps"
 
 
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["cpu family\t: 25", "model\t\t: 17", "model name\t: AMD EPYC", "", "model : 99"]
+    monkeypatch.setattr("osadbench.nn.device._cpu_info", lambda: lines)
+    assert device_name(CPU) == "AMD EPYC (family 25 model 17)"
+
+
 def test_a_machine_without_cpuinfo_has_a_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

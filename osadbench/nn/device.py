@@ -13,6 +13,9 @@ from osadbench.settings import Engine
 
 __all__ = ["autocast", "device_name", "resolve_device", "resolve_precision"]
 
+#: What the system says of a processor beside its name.
+_PARTS = {"cpu family": "family", "model": "model"}
+
 
 def resolve_device(engine: Engine) -> torch.device:
     """Return the device to compute on.
@@ -49,13 +52,24 @@ def resolve_precision(engine: Engine, device: torch.device) -> str:
 
 
 def device_name(device: torch.device) -> str:
-    """Return the name of the hardware behind a device."""
+    """Return the name of the hardware behind a device.
+
+    Of a processor with family and model where the system tells them: names such as "AMD EPYC" are
+    of several, whose sums differ in the last bit.
+    """
     if device.type == "cuda":
         return str(torch.cuda.get_device_name(device))
     if device.type != "cpu":
         return device.type
-    names = [line for line in _cpu_info() if line.lower().startswith("model name")]
-    return names[0].partition(":")[2].strip() if names else platform.processor() or "cpu"
+    told = dict(map(_pair, reversed(_cpu_info())))
+    name = told.get("model name") or platform.processor() or "cpu"
+    parts = [f"{what} {told[key]}" for key, what in _PARTS.items() if told.get(key)]
+    return f"{name} ({' '.join(parts)})" if parts else name
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, _, value = line.partition(":")
+    return key.strip().lower(), value.strip()
 
 
 def _cpu_flags() -> set[str]:
