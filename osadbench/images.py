@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import warnings
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -36,9 +35,6 @@ DECODER = f"Pillow {PIL.__version__}"
 #: File name endings that count as images, lower case.
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".npy"})
 
-
-# What it warns of is large, but is read all the same; above twice that size it raises.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
 
 #: What Pillow and NumPy raise on files that are damaged, hostile or no images.
 _UNREADABLE = (

@@ -89,7 +89,7 @@ def parse_component(text: str) -> tuple[str, dict[str, str]]:
 
 
 def component_text(name: str, settings: Mapping[str, Any]) -> str:
-    """Return ``name[key=value,key=value]``, sorted by key, or the name alone; the way back."""
+    """Return the text that :func:`parse_component` reads, sorted by key; the name where none is."""
     inside = ",".join(f"{key}={value_text(value)}" for key, value in sorted(settings.items()))
     return f"{name}[{inside}]" if inside else name
 

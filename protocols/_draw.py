@@ -102,8 +102,9 @@ def draw_order(
 def test_paths(manifest: Manifest, removed: Iterable[ImageRecord]) -> tuple[str, ...]:
     """Return the test images that are none of the removed ones, nor of the same content as one.
 
-    Mastcam has crops that stand in the folders of two classes: a copy of a training anomaly would
-    test what was trained on. The papers don't speak of it; that copies leave the test set is ours.
+    Mastcam has crops that stand in the folders of two classes, and categories may share images: a
+    copy would test what was trained on. The papers don't speak of it; that copies leave the test
+    set is ours.
 
     Raises:
         DataError: What is left is of one label only.
@@ -115,7 +116,7 @@ def test_paths(manifest: Manifest, removed: Iterable[ImageRecord]) -> tuple[str,
     if {record.label for record in kept} != {0, 1}:
         raise DataError(
             f"{manifest.name} has only normal images or only anomalies to test on, beside copies "
-            "of the anomalies drawn: take the copies out"
+            "of what is trained on: take the copies out"
         )
     return tuple(sort_paths(record.path for record in kept))
 

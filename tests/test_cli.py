@@ -478,7 +478,7 @@ def test_status_lists_what_is_damaged(cli: Cli, toys: list[str]) -> None:
     cli("run", "-m", "mean", *FEW, *toys, "-o", "out")
     killed = Path("out/cells", ".x.json.123.tmp")
     killed.write_text("")
-    os.utime(killed, (time.time() - 360,) * 2)
+    os.utime(killed, (time.time() - 7200,) * 2)
     key = Store("out").keys()[0]
     Path("out/cells", f"{key}.npz").unlink()
     result = cli("status", "-o", "out")

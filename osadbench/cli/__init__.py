@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
@@ -110,6 +111,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     configure_logging(_LEVELS[0])
+    # What Pillow warns of is large, but is read all the same; above twice that size it raises.
+    warnings.filterwarnings("ignore", r"Image size \(\d+ pixels\) exceeds limit")
     try:
         with _terminable():
             code = cli.main(words, prog_name="osadbench", standalone_mode=False)

@@ -26,7 +26,7 @@ from osadbench.cli.stored import (
     split_words,
 )
 from osadbench.report import GROUPINGS, build_report, render
-from osadbench.store import UNDER_WAY, Store, collector_paused
+from osadbench.store import Store, collector_paused
 from osadbench.types import Record
 
 __all__ = ["COMMANDS", "echo_report"]
@@ -104,12 +104,7 @@ def status(output: Path) -> int:
             click.echo(f"failed  {record.key[:12]}  {record.label} {record.row}: {record.reason}")
     for problem in problems:
         click.echo(f"problem  {problem}")
-    return 1 if counts["failed"] or _lasting(problems) else 0
-
-
-def _lasting(problems: Sequence[str]) -> bool:
-    """Whether one of a folder's problems is more than a run that writes right now."""
-    return not all(problem.endswith(UNDER_WAY) for problem in problems)
+    return 1 if counts["failed"] or problems else 0
 
 
 @click.command()
@@ -148,7 +143,7 @@ def merge(sources: tuple[Path, ...], output: Path) -> int:
         click.echo(f"conflict  {key[:12]}: other scores in {source}; ours are kept")
     for problem in result.problems:
         click.echo(f"problem  {problem}")
-    return 4 if result.conflicts else int(_lasting(result.problems))
+    return 4 if result.conflicts else int(bool(result.problems))
 
 
 COMMANDS = (report, status, show, merge)

@@ -97,13 +97,13 @@ def run(
     for line in lack_lines(lacks):
         _say(line)
     if not plan.cells:
-        raise DataError(f"nothing of {table} can run here: {_first_of(table, lacks)}")
+        raise DataError(f"nothing of {table} can run here: {_first_lack(table, lacks)}")
     n_open = _execute(plan, store, jobs, timeout, fail_fast, no_progress)
     work.report(plan, store)
     return 1 if n_open else 0
 
 
-def _first_of(table: str | None, lacks: Sequence[Lack]) -> str:
+def _first_lack(table: str | None, lacks: Sequence[Lack]) -> str:
     first, *rest = lacks
     more = f"; osadbench plan --table {table} says what else" if rest else ""
     return f"{first.what}: {first.why}{more}"

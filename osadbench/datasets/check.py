@@ -14,7 +14,7 @@ from osadbench.datasets.packed import packed_text
 from osadbench.datasets.raw import RawDataset
 from osadbench.datasets.reading import Reading
 from osadbench.datasets.splitting import count_groups
-from osadbench.errors import CacheError, OsadbenchError
+from osadbench.errors import CacheError, OsadbenchError, first_of
 from osadbench.protocol import Protocol
 from osadbench.registry import PROTOCOLS
 from osadbench.types import ImageRecord, Manifest, Split
@@ -97,11 +97,10 @@ def missing_categories(dataset: Folder) -> str | None:
     missing = sorted({*dataset.counts} - {*dataset.categories()})
     if not missing:
         return None
-    more = f" and {len(missing) - SHOWN_CATEGORIES} more" if len(missing) > SHOWN_CATEGORIES else ""
     packed = packed_text(dataset.root)
     return (
         f"{len(missing)} of {len(dataset.counts)} categories are not here: "
-        f"{', '.join(missing[:SHOWN_CATEGORIES])}{more}; {packed or 'get the dataset anew'}"
+        f"{first_of(missing, SHOWN_CATEGORIES)}; {packed or 'get the dataset anew'}"
     )
 
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from osadbench.types import Record
 
-__all__ = ["ambiguous_places", "images_text", "manifests_of"]
+__all__ = ["ambiguous_places", "images_text", "manifests_of", "places_of"]
 
 
-def ambiguous_places(blocks: Iterable[Sequence[Record]]) -> set[str]:
+def ambiguous_places(manifests: Iterable[tuple[str, str]]) -> set[str]:
     """Return the datasets and categories that stand for images of several manifests.
 
     Args:
-        blocks: Records in blocks that share place and split, or in blocks of one.
+        manifests: Datasets or categories, each with the digest of a manifest that it was met with.
     """
-    manifests: dict[str, set[str]] = {}
-    for block in blocks:
-        manifests.setdefault(block[0].place, set()).add(block[0].manifest)
-    return {place for place, found in manifests.items() if len(found) > 1}
+    counts = Counter(place for place, _ in set(manifests))
+    return {place for place, n in counts.items() if n > 1}
+
+
+def places_of(blocks: Iterable[Sequence[Record]]) -> Iterator[tuple[str, str]]:
+    """Yield dataset or category and manifest of blocks of records that share these."""
+    return ((block[0].place, block[0].manifest) for block in blocks)
 
 
 def manifests_of(records: Iterable[Record]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from osadbench.errors import ContractError
 from osadbench.report.cells import CellPlace, records_by_cell, why_missing
 from osadbench.report.documents import csv_text, json_text
 from osadbench.report.grouping import blocks_of, by_setting
-from osadbench.report.images import ambiguous_places, images_text, manifests_of
+from osadbench.report.images import ambiguous_places, images_text, manifests_of, places_of
 from osadbench.report.provenance import mixtures_told, origins_of
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, counted
@@ -113,7 +113,7 @@ _Standing = tuple[str, tuple[str, ...], str]
 def _standing(records: Sequence[Record], *, allow_mixed: bool) -> dict[int, _Standing]:
     """Return engine, mixtures and images of each record's table, by the record's identity."""
     blocks = blocks_of(records)
-    ambiguous = ambiguous_places(blocks)
+    ambiguous = ambiguous_places(places_of(blocks))
     found: dict[int, _Standing] = {}
     for setting, tables in by_setting(blocks):
         engine = engine_text(setting)

@@ -10,7 +10,7 @@ from osadbench.metrics import metric_key
 from osadbench.report.compare import compare
 from osadbench.report.costs import costs_of
 from osadbench.report.grouping import blocks_of, by_setting, shared, tell_apart
-from osadbench.report.images import ambiguous_places
+from osadbench.report.images import ambiguous_places, places_of
 from osadbench.report.ordering import MEAN, papers_order, sort_columns, sort_rows
 from osadbench.report.parts import Comparison, Report, Table
 from osadbench.report.summary import by_dataset, by_protocol
@@ -90,7 +90,9 @@ def build_report(
     hidden = set() if include_smoke else smoke
     shown = [r for r in chosen if id(r.engine) not in hidden] if hidden else chosen
     blocks = blocks_of(shown)
-    options = Options(columns, metric, allow_partial, allow_mixed, ambiguous_places(blocks))
+    options = Options(
+        columns, metric, allow_partial, allow_mixed, ambiguous_places(places_of(blocks))
+    )
     groups = _grouped(blocks, datasets, group_by, options)
     tests: list[Comparison] = []
     # The lines of protocols are of the same images again and again.

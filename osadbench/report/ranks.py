@@ -11,7 +11,7 @@ from typing import Any
 from osadbench.metrics import METRICS
 from osadbench.report import wording
 from osadbench.report.documents import csv_text, json_text
-from osadbench.report.images import images_text
+from osadbench.report.images import ambiguous_places, images_text
 from osadbench.report.parts import Cell, Report, Row, Table
 from osadbench.report.sheets import Sheet, sheets_text
 from osadbench.report.texts import DIGITS, bare_p_text, p_text
@@ -77,7 +77,7 @@ def rank_report(
         allow_partial: Whether cells that lack seeds are ranked like the others, and rows that some
             method lacks are left out.
     """
-    ambiguous = _ambiguous(report.tables)
+    ambiguous = ambiguous_places(one for t in report.tables for one in t.manifests.items())
     found = []
     for setting, group in groupby(report.tables, key=lambda table: table.setting):
         tables = list(group)
@@ -100,12 +100,6 @@ def rank_report(
         )
         found.append(replace(ranked, notes=(*ranked.notes, *mixed)))
     return found
-
-
-def _ambiguous(tables: Sequence[Table]) -> set[str]:
-    """Return the datasets and categories that stand for images of several manifests."""
-    met = {item for table in tables for item in table.manifests.items()}
-    return {place for place, n in Counter(place for place, _ in met).items() if n > 1}
 
 
 def _rows(tables: Sequence[Table], over: str) -> dict[str, Row]:

@@ -17,7 +17,7 @@ from osadbench.errors import ContractError
 from osadbench.metrics import compute_metrics
 from osadbench.report.cells import mean_and_std, records_by_cell, why_missing
 from osadbench.report.grouping import blocks_of, by_setting, tell_apart
-from osadbench.report.images import ambiguous_places, images_text, manifests_of
+from osadbench.report.images import ambiguous_places, images_text, manifests_of, places_of
 from osadbench.report.parts import Setting
 from osadbench.report.provenance import mixtures_told, origins_of
 from osadbench.report.wording import table_title
@@ -132,7 +132,7 @@ def build_seen(
         StoreError: Two records claim the same method, row and seed of one table, or they are mixed.
     """
     blocks = blocks_of(tell_apart(records))
-    ambiguous = ambiguous_places(blocks)
+    ambiguous = ambiguous_places(places_of(blocks))
     tables = [
         _table(setting, dataset, members[dataset], labels, ambiguous, allow_mixed=allow_mixed)
         for setting, members in by_setting(blocks)

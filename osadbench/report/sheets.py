@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from osadbench import __version__
+from osadbench._version import __version__
 from osadbench.report.tex import escape as escape_latex
 from osadbench.report.tex import floating, long, table_row, tables_text, tabular
 from osadbench.report.texts import NO_RESULT, wrapped

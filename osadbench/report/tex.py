@@ -1,4 +1,4 @@
-r"""The parts of LaTeX tables, and a text of several."""
+"""The parts of LaTeX tables, and a text of several."""
 
 from __future__ import annotations
 

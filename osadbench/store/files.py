@@ -21,8 +21,7 @@ from osadbench.types import Record
 __all__ = [
     "AGAIN",
     "KEY",
-    "UNDER_WAY",
-    "WRITING_SECONDS",
+    "ABANDONED_SECONDS",
     "File",
     "Listing",
     "leftovers",
@@ -42,9 +41,8 @@ _BYTES_AT_ONCE = 1 << 16
 #: So many files are opened before they are read, far fewer than any system allows.
 _AHEAD = 64
 AGAIN = "osadbench run computes it anew"
-#: What a file without a record may be for that long: no write takes longer.
-UNDER_WAY = "a write is under way, or was interrupted a moment ago"
-WRITING_SECONDS = 300
+#: No write takes this long: what is younger may be one that is under way.
+ABANDONED_SECONDS = 3600
 
 
 #: A file's bytes and its stamp just before they were read; None where there is no such file; or why
@@ -199,12 +197,15 @@ def rename_aside(path: Path) -> Path | None:
 
 
 def leftovers(folder: Path, listing: Listing) -> Iterator[str]:
-    """Yield a line for each file that is neither a record nor its scores, sorted by name."""
+    """Yield a line for each file that is neither a record nor its scores, sorted by name.
+
+    What a run may be writing right now is none.
+    """
     alone = (f"{stem}.npz" for stem in listing.scores - listing.keys)
     for name in sorted([*alone, *listing.others]):
         if name.endswith((".tmp", ".npz")) and _is_young(folder / name):
-            what = UNDER_WAY
-        elif name.endswith(".tmp"):
+            continue
+        if name.endswith(".tmp"):
             what = "a write was interrupted: delete it when nothing runs"
         elif ".json.damaged-" in name:
             what = "set aside as damaged: delete it once you have looked at it"
@@ -219,7 +220,7 @@ def leftovers(folder: Path, listing: Listing) -> Iterator[str]:
 
 def _is_young(path: Path) -> bool:
     stamp = stamp_of(path)
-    return stamp is None or time.time_ns() - stamp[1] < WRITING_SECONDS * 10**9
+    return stamp is None or time.time_ns() - stamp[1] < ABANDONED_SECONDS * 10**9
 
 
 def unwritable(root: Path, error: OSError) -> str:

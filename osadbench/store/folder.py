@@ -22,6 +22,7 @@ from osadbench.files import write_atomically
 from osadbench.records import SCHEMA, by_place, from_json, to_json
 from osadbench.scores import ScoreTable
 from osadbench.store.files import (
+    ABANDONED_SECONDS,
     AGAIN,
     KEY,
     leftovers,
@@ -37,8 +38,6 @@ from osadbench.types import Record
 
 __all__ = ["MergeReport", "Store"]
 
-#: No write takes this long: a temporary file of that age is what a killed process left.
-ABANDONED_SECONDS = 3600
 #: A record follows its scores as soon as the disk has them: later, whoever wrote them was killed.
 _FOLLOWS_SECONDS = 1
 

@@ -12,11 +12,10 @@ from osadbench.report.published.images import DeclaredImages
 from osadbench.report.published.members import Labels
 from osadbench.report.published.parts import ComparedCell, ComparedRow, ComparedTable
 from osadbench.report.published.ranks import published_ranks
-from osadbench.report.published.render import FORMATS, render_published
+from osadbench.report.published.render import render_published
 from osadbench.report.published.table import build_published_table, usual_records
 
 __all__ = [
-    "FORMATS",
     "ComparedCell",
     "ComparedRow",
     "ComparedTable",

@@ -9,10 +9,9 @@ from osadbench.report.published.latex import latex
 from osadbench.report.published.parts import ComparedTable
 from osadbench.report.published.text import markdown, terminal
 
-__all__ = ["FORMATS", "render_published"]
+__all__ = ["render_published"]
 
-#: The formats by name.
-FORMATS: Mapping[str, Callable[..., str]] = {
+_FORMATS: Mapping[str, Callable[..., str]] = {
     "terminal": terminal,
     "markdown": markdown,
     "csv": as_csv,
@@ -28,7 +27,7 @@ def render_published(
 
     Args:
         table: What :func:`osadbench.report.published.build_published_table` made.
-        format: A key of :data:`FORMATS`.
+        format: A key of :data:`osadbench.report.FORMATS`.
         published_only: Whether to leave out all that is ours.
     """
-    return FORMATS[format](table, published_only=published_only)
+    return _FORMATS[format](table, published_only=published_only)
